@@ -1,0 +1,70 @@
+# `make help` lists what can be done. Only make and Python are needed.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# One thread: sums are taken in the same order on every machine, and so the
+# figures that are printed after `=` are the same on every machine.
+export OMP_NUM_THREADS ?= 1
+PYTEST_ARGS ?=
+
+.PHONY: help setup book serve test notebooks lint format bench mutants \
+	results repository clean
+
+help: ## list these commands
+	@grep -E '^[a-z-]+:.*## ' Makefile | \
+		sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | \
+		awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv and install everything (PY=python3.12 chooses)
+
+$(STAMP): pyproject.toml constraints.txt
+	@python=$$(tools/find_python.sh $(PY)) || exit 1; \
+		if ! $(PYTHON) -c 'import pip' >/dev/null 2>&1; then \
+			echo "Making $(VENV) with $$python"; \
+			"$$python" -m venv --clear $(VENV) || exit 1; \
+		fi
+	@echo "Installing the pinned packages (a few minutes the first time)"
+	@$(PIP) setuptools wheel
+	@$(PIP) --quiet --no-build-isolation --editable '.[book,test]'
+	@$(PIP) --no-deps d2l
+	@touch $@
+
+book: $(STAMP) ## build the website in _build/html, warnings as errors
+	@$(PYTHON) -m tools.mathjax
+	@$(PYTHON) -m jupyter_book build . --all -W -n --keep-going --quiet
+	@$(PYTHON) -m tools.site
+	@echo "The book is built. Open _build/html/index.html in a browser, or: make serve"
+
+serve: $(STAMP) ## serve the built website on a free port
+	@$(PYTHON) -m tools.serve
+
+test: $(STAMP) ## run every test: library, chapters, hygiene, website
+	@$(PYTHON) -m pytest --nbval --nbval-sanitize-with=tests/sanitize.cfg \
+		--nbval-cell-timeout=600 $(PYTEST_ARGS)
+
+notebooks: $(STAMP) ## execute the chapters again, in place (CHAPTER=03 for one)
+	@$(PYTHON) -m tools.notebooks $(CHAPTER)
+
+lint: $(STAMP) ## formatting, lint and the other quick checks
+	@$(PYTHON) -m pre_commit run --all-files --show-diff-on-failure
+
+format: $(STAMP) ## let ruff format and mend what it can
+	@$(PYTHON) -m ruff check --fix --quiet . ; $(PYTHON) -m ruff format --quiet .
+
+bench: $(STAMP) ## measure the library against its peers
+	@$(PYTHON) -m benchmarks
+
+mutants: $(STAMP) ## break the library on purpose; every break must be caught
+	@$(PYTHON) -m tests.mutants
+
+results: $(STAMP) ## list the commands that reproduce the files in results/
+	@$(PYTHON) -m tools.results
+
+repository: $(STAMP) ## write the address of the published repository: URL=...
+	@$(PYTHON) -m tools.repository "$(URL)"
+
+clean: ## remove what was built (keeps .venv and the cached trainings)
+	rm -rf _build _vendor build .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,1 @@
+"""The results files, installed as the package ``s2s_lib.results``."""

@@ -1,0 +1,1 @@
+"""The small programs that build, check and publish the book."""
