@@ -34,8 +34,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 book: $(STAMP) ## build the website in _build/html, warnings as errors
 	@$(PYTHON) -m tools.mathjax
-	@$(PYTHON) -m jupyter_book build . --all -W -n --keep-going --quiet
-	@$(PYTHON) -m tools.site
+	@$(PYTHON) $(VENV)/bin/jupyter-book build . --all -W -n --keep-going --quiet
+	@$(PYTHON) -m tools.site _build/html
 	@echo "The book is built. Open _build/html/index.html in a browser, or: make serve"
 
 serve: $(STAMP) ## serve the built website on a free port
