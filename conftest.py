@@ -1,0 +1,37 @@
+"""What all tests share: the environment, shape checks, markers.
+
+Chapters are compared by nbval (``--nbval``); this file prepares the
+environment that their kernels inherit. In unit tests every call into the
+library has its shapes checked against the signatures.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tools.environment import prepare
+
+prepare()
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+install_import_hook("s2s_lib", "beartype.beartype")
+
+DATA_VARIABLE = "S2S_DATA_DIR"
+
+
+def data_folder() -> Path | None:
+    """Give the folder with local corpora, if the environment names one."""
+    value = os.environ.get(DATA_VARIABLE)
+    return Path(value) if value and Path(value).is_dir() else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs corpora where there are none, and say how to get it."""
+    if data_folder() is not None:
+        return
+    reason = f"needs corpora: set {DATA_VARIABLE} to a folder that has them"
+    for item in items:
+        if item.get_closest_marker("data"):
+            item.add_marker(pytest.mark.skip(reason=reason))

@@ -1,0 +1,82 @@
+"""The stored chapters keep the rules, and agree with one another."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from tools.hygiene import faults
+from tools.notebooks import chapters, normalise
+from tools.repository import current_url
+from tools.setup_cell import setup_cell
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = chapters()
+NAMED = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+MAX_IGNORED_IN_BOOK = 2
+
+
+@NAMED
+def test_a_chapter_keeps_every_rule(path):
+    assert faults(nbformat.read(path, as_version=4)) == []
+
+
+@NAMED
+def test_a_chapter_was_written_by_the_tool(path):
+    text = path.read_text(encoding="utf-8")
+    nb = normalise(nbformat.reads(text, as_version=4))
+    assert nbformat.writes(nb).strip() == text.strip()
+
+
+@NAMED
+def test_the_setup_cell_has_the_address_of_the_book(path):
+    nb = nbformat.read(path, as_version=4)
+    first = next(cell for cell in nb.cells if cell.cell_type == "code")
+    assert first.source == setup_cell(current_url())
+
+
+@NAMED
+def test_a_glued_name_is_glued_once_and_used(path):
+    nb = nbformat.read(path, as_version=4)
+    glued = [
+        output.metadata["scrapbook"]["name"]
+        for cell in nb.cells
+        for output in cell.get("outputs", [])
+        if "scrapbook" in output.get("metadata", {})
+    ]
+    prose = "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
+    assert len(glued) == len(set(glued))
+    unused = [name for name in glued if f"`{name}" not in prose]
+    assert unused == []
+
+
+def test_the_contents_list_every_chapter_in_order():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    listed = [
+        chapter["file"]
+        for part in toc["parts"]
+        for chapter in part["chapters"]
+        if chapter["file"].startswith("chapters/")
+    ]
+    assert listed == [f"chapters/{path.stem}" for path in CHAPTERS]
+
+
+def test_labels_of_figures_and_exercises_are_unique_in_the_book():
+    names: list[str] = []
+    for path in CHAPTERS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            figure = cell.metadata.get("mystnb", {}).get("figure", {})
+            names += [figure["name"]] if figure else []
+            names += re.findall(r"^:label: (\S+)", cell.source, re.M)
+    assert sorted(names) == sorted(set(names))
+
+
+def test_few_cells_of_the_book_are_not_compared():
+    ignored = sum(
+        "nbval-ignore-output" in cell.metadata.get("tags", [])
+        for path in CHAPTERS
+        for cell in nbformat.read(path, as_version=4).cells
+    )
+    assert ignored <= MAX_IGNORED_IN_BOOK
