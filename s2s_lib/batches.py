@@ -1,0 +1,140 @@
+"""From sentence pairs to padded batches and their masks.
+
+Sentences differ in length and a tensor does not, so shorter ones are filled
+up with `<pad>`, and a mask remembers which positions are real. Sentences of
+similar length share a batch, so that little is computed on padding.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from s2s_lib.grammar import SentencePair
+from s2s_lib.vocab import EOS, PAD, SOS, Vocabulary
+
+# Batches per pool: a pool of shuffled pairs is sorted by length before it is
+# cut, so a batch holds similar lengths and an epoch still differs each time.
+POOL = 20
+
+
+class EncodedPair(NamedTuple):
+    """One sentence pair as ids: the source ends in `<eos>`, the target too."""
+
+    source: list[int]
+    target: list[int]
+
+
+class Batch(NamedTuple):
+    """Padded ids and their masks; a mask is True on real tokens.
+
+    `target_in` is what the decoder is fed under teacher forcing, `<sos> y_1
+    .. y_n`; `target_out` is what it must predict, `y_1 .. y_n <eos>`. Both
+    have the same mask.
+    """
+
+    source: Int[Tensor, "batch source_steps"]
+    source_mask: Bool[Tensor, "batch source_steps"]
+    target_in: Int[Tensor, "batch target_steps"]
+    target_out: Int[Tensor, "batch target_steps"]
+    target_mask: Bool[Tensor, "batch target_steps"]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
+
+def pad(
+    sequences: Sequence[Sequence[int]],
+) -> tuple[Int[Tensor, "batch steps"], Bool[Tensor, "batch steps"]]:
+    """Fill sequences of ids up to the longest one.
+
+    Returns:
+        ids: (batch, steps), `<pad>` behind the end of each row.
+        mask: (batch, steps), True on the ids that were given.
+
+    Raises:
+        ValueError: if there is no sequence at all.
+    """
+    if not sequences:
+        raise ValueError("pad needs at least one sequence, and got none")
+    lengths = torch.tensor([len(ids) for ids in sequences])
+    steps = int(lengths.max())
+    mask = torch.arange(steps) < lengths[:, None]  # mask: (batch, steps)
+    ids = torch.full((len(sequences), steps), PAD)  # ids: (batch, steps)
+    ids[mask] = torch.tensor([i for row in sequences for i in row]).long()
+    return ids, mask
+
+
+def encode_pairs(
+    pairs: Sequence[SentencePair],
+    source_vocab: Vocabulary,
+    target_vocab: Vocabulary,
+) -> list[EncodedPair]:
+    """Turn tokens into ids and end both sides with `<eos>`."""
+    return [
+        EncodedPair(
+            [*source_vocab.encode(pair.source), EOS],
+            [*target_vocab.encode(pair.target), EOS],
+        )
+        for pair in pairs
+    ]
+
+
+def collate(pairs: Sequence[EncodedPair]) -> Batch:
+    """Pad some encoded pairs into one `Batch`."""
+    source, source_mask = pad([pair.source for pair in pairs])
+    target_out, target_mask = pad([pair.target for pair in pairs])
+    target_in, _ = pad([[SOS, *pair.target[:-1]] for pair in pairs])
+    return Batch(source, source_mask, target_in, target_out, target_mask)
+
+
+def make_batches(
+    pairs: Sequence[EncodedPair],
+    batch_size: int,
+    generator: torch.Generator | None = None,
+    bucket: bool = True,
+) -> Iterator[Batch]:
+    """Go once through all pairs in batches.
+
+    Args:
+        pairs: what `encode_pairs` returned.
+        batch_size: pairs in a batch; the last one may be smaller.
+        generator: the source of the shuffle. Without one, the pairs come in
+            their own order, which is what an evaluation wants.
+        bucket: when shuffling, put pairs of similar length together.
+
+    Raises:
+        ValueError: if `batch_size` is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
+    if generator is None:
+        order = list(range(len(pairs)))
+        starts = range(0, len(order), batch_size)
+    else:
+        order = torch.randperm(len(pairs), generator=generator).tolist()
+        if bucket:
+            order = _sort_in_pools(order, pairs, POOL * batch_size)
+        starts = torch.arange(0, len(order), batch_size)
+        # Shuffle the batches, or each pool would run from short to long.
+        shuffle = torch.randperm(len(starts), generator=generator)
+        starts = starts[shuffle].tolist()
+    for start in starts:
+        rows = order[start : start + batch_size]
+        yield collate([pairs[row] for row in rows])
+
+
+def _sort_in_pools(
+    order: list[int], pairs: Sequence[EncodedPair], pool: int
+) -> list[int]:
+    def length(row: int) -> tuple[int, int]:
+        return len(pairs[row].target), len(pairs[row].source)
+
+    return [
+        row
+        for start in range(0, len(order), pool)
+        for row in sorted(order[start : start + pool], key=length)
+    ]

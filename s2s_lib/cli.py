@@ -1,0 +1,287 @@
+"""The command line: train, translate, evaluate, reproduce.
+
+    python -m s2s_lib train --corpus multi30k --pair en-fr --out fr.model
+    echo "a dog runs ." | python -m s2s_lib translate --model fr.model
+    python -m s2s_lib evaluate --model fr.model
+    python -m s2s_lib reproduce plain --seed 0
+
+Results go to standard output, progress and messages to standard error.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, fields, replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from s2s_lib import corpora, recipes, search
+from s2s_lib.batches import encode_pairs
+from s2s_lib.recurrent import RecurrentConfig
+from s2s_lib.training import (
+    CheckpointError,
+    TrainingConfig,
+    TrainingError,
+    fit,
+)
+from s2s_lib.vocab import detokenize, tokenize
+
+STOPPED = 130  # what a shell reports for a command that ^C ended
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 2 on an error, 130 after ^C."""
+    args = _parser().parse_args(arguments)
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print(f"\nstopped; {args.on_stop(args)}", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:  # the reader of our output has gone, as head does
+        sys.stderr.close()
+        return 0
+    except (
+        OSError, ValueError, KeyError, CheckpointError, TrainingError,
+    ) as error:  # fmt: skip
+        message = error.args[0] if isinstance(error, KeyError) else error
+        print(f"error: {message}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m s2s_lib",
+        description="Sequence-to-sequence models that can be read.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("train", help="train a model on sentence pairs")
+    _corpus_options(one, "generated")
+    one.add_argument("--out", type=Path, required=True, help="model file")
+    one.add_argument("--min-count", type=int, default=1, help=_MIN_COUNT)
+    one.add_argument("--reverse-source", action="store_true")
+    _settings(one, RecurrentConfig)
+    _settings(one, TrainingConfig)
+    one.add_argument("--checkpoint-every", type=int, default=200)
+    one.add_argument("--device", default=_default_device())
+    one.add_argument("--quiet", action="store_true", help="no progress bar")
+    one.set_defaults(
+        run=_train,
+        on_stop=lambda args: (
+            f"{_checkpoint(args.out)} keeps the last checkpoint, and the "
+            "same command resumes from it"
+            if _checkpoint(args.out).exists()
+            else "no checkpoint was written yet"
+        ),
+    )
+
+    one = commands.add_parser(
+        "translate", help="translate an argument, or standard input by line"
+    )
+    one.add_argument("text", nargs="*", help="a sentence; none: read stdin")
+    _search_options(one)
+    one.add_argument("--n-best", type=int, default=1, metavar="N")
+    one.set_defaults(run=_translate, on_stop=lambda args: "output is partial")
+
+    one = commands.add_parser("evaluate", help="score a model on a split")
+    _corpus_options(one, None)
+    _search_options(one)
+    one.add_argument("--split", choices=("valid", "test"), default="test")
+    one.add_argument(
+        "--json", action="store_true", help="all that is measured"
+    )
+    one.set_defaults(run=_evaluate, on_stop=lambda args: "nothing was scored")
+
+    one = commands.add_parser(
+        "reproduce", help="run a recipe of the book, write results/"
+    )
+    one.add_argument("recipe", nargs="?", help="none: list the recipes")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--quiet", action="store_true", help="no progress bar")
+    one.set_defaults(
+        run=_reproduce,
+        on_stop=lambda args: "the same command resumes the training",
+    )
+    return parser
+
+
+_MIN_COUNT = "rarer training words become <unk>"
+
+
+def _corpus_options(parser: argparse.ArgumentParser, default: str | None):
+    note = "generated, multi30k, tatoeba, FILE.tsv or SOURCE,TARGET (files)"
+    parser.add_argument("--corpus", default=default, help=note)
+    parser.add_argument("--pair", help="languages, such as en-fr")
+
+
+def _search_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="model file")
+    parser.add_argument("--beam", type=int, default=1, help="1: greedy search")
+    parser.add_argument("--length-penalty", type=float, default=0.0)
+    parser.add_argument("--max-steps", type=int, help="longest output")
+    parser.add_argument("--device", default=_default_device())
+
+
+def _settings(parser: argparse.ArgumentParser, config: type) -> None:
+    """An option for each field of a configuration."""
+    for f in fields(config):
+        assert f.default is not MISSING
+        flag = f"--{f.name.replace('_', '-')}"
+        if isinstance(f.default, bool):
+            parser.add_argument(
+                flag,
+                action=argparse.BooleanOptionalAction,
+                default=f.default,
+                help=f"(default {f.default})",
+            )
+        else:
+            kind = int if f.default is None else type(f.default)
+            parser.add_argument(
+                flag,
+                type=kind,
+                default=f.default,
+                help=f"(default {f.default})",
+            )
+
+
+def _default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _checkpoint(out: Path) -> Path:
+    return out.with_name(out.name + ".checkpoint")
+
+
+def _train(args: argparse.Namespace) -> int:
+    def settings(config: type):
+        return config(
+            **{f.name: getattr(args, f.name) for f in fields(config)}
+        )
+
+    recipe = recipes.Recipe(
+        model=settings(RecurrentConfig),
+        training=settings(TrainingConfig),
+        corpus=args.corpus,
+        pair=args.pair,
+        min_count=args.min_count,
+        reverse_source=args.reverse_source,
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    corpus = recipes.corpus_of(recipe)
+    trained = recipes.build(recipe, corpus, args.seed)
+    trained.model.to(args.device)
+    pairs = encode_pairs(
+        trained.pairs(corpus.train), trained.source_vocab, trained.target_vocab
+    )
+    sizes = len(trained.source_vocab), len(trained.target_vocab)
+    parameters = sum(p.numel() for p in trained.model.parameters())
+    _say(
+        f"{corpus.name}: {len(corpus.train):,} training pairs, vocabularies "
+        f"of {sizes[0]:,} and {sizes[1]:,}, {parameters:,} parameters"
+    )
+    checkpoint = _checkpoint(args.out)
+    if checkpoint.exists():
+        _say(f"resuming from {checkpoint}")
+
+    def report(_) -> dict[str, float]:
+        scores = recipes.validate(trained, corpus.valid)
+        _say("  ".join(f"{key} {value:.3f}" for key, value in scores.items()))
+        return scores
+
+    trained.history = fit(
+        trained.model,
+        pairs,
+        recipe.training,
+        report,
+        checkpoint,
+        args.checkpoint_every,
+        progress=not args.quiet,
+    )
+    recipes.save(args.out, trained)
+    checkpoint.unlink()
+    _say(f"wrote {args.out}")
+    return 0
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _options(args: argparse.Namespace) -> dict:
+    return {
+        "beam_size": args.beam,
+        "length_penalty": args.length_penalty,
+        "max_steps": args.max_steps,
+    }
+
+
+def _load(args: argparse.Namespace) -> recipes.Trained:
+    trained = recipes.load(args.model)
+    trained.model.to(args.device)
+    return trained
+
+
+def _lines(text: Sequence[str]) -> Iterator[str]:
+    return iter([" ".join(text)]) if text else sys.stdin
+
+
+def _translate(args: argparse.Namespace) -> int:
+    if not 1 <= args.n_best <= args.beam:
+        raise ValueError(
+            f"--n-best {args.n_best} needs a --beam of that size or more, "
+            f"not {args.beam}"
+        )
+    trained = _load(args)
+    lines = _lines(args.text)
+    # Some lines at a time: a pipe of any length fits into memory.
+    while block := list(islice(lines, 512)):
+        sentences = [trained.source(tokenize(line)) for line in block]
+        found = search.n_best(
+            trained.model, sentences, trained.source_vocab, **_options(args)
+        )
+        for sentence, hypotheses in zip(sentences, found, strict=True):
+            for h in hypotheses[: args.n_best]:
+                words = trained.target_vocab.decode(h.tokens)
+                # An empty line in, an empty line out.
+                text = detokenize(words) if sentence else ""
+                if args.n_best > 1:
+                    text = f"{h.score:.4f}\t{h.log_prob:.4f}\t{text}"
+                print(text, flush=True)
+                if not sentence:
+                    break
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    trained = _load(args)
+    recipe = trained.recipe
+    if args.corpus:
+        recipe = replace(recipe, corpus=args.corpus, pair=args.pair)
+    corpus = recipes.corpus_of(recipe)
+    pairs = getattr(corpus, args.split)
+    metrics = recipes.evaluate(trained, pairs, **_options(args))
+    if args.json:
+        print(json.dumps(metrics, indent=1))
+        return 0
+    print(f"{corpus.name}, {args.split}: {len(pairs):,} sentences")
+    print(f"BLEU {metrics['bleu']:.2f}  {metrics['signature']}")
+    print(f"perplexity {metrics['perplexity']:.3f} per token, teacher-forced")
+    for (low, high), score in zip(
+        corpora.LENGTH_BUCKETS, metrics["bleu_by_length"], strict=True
+    ):
+        value = "no sentences" if score is None else f"BLEU {score:.2f}"
+        print(f"  {low:2d}-{high:2d} source tokens: {value}")
+    return 0
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    if args.recipe is None:
+        for name in recipes.RECIPES:
+            print(name)
+        return 0
+    path = recipes.reproduce(args.recipe, args.seed, not args.quiet)
+    print(path)
+    return 0

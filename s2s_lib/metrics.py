@@ -1,0 +1,235 @@
+"""Scores: BLEU, BLEU by length, perplexity, alignment error rate.
+
+BLEU is sacreBLEU's (`post2018`), with the signature that makes a score
+comparable. The rest is a few lines each.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sacrebleu.metrics import BLEU
+
+Links = Iterable[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class BleuScore:
+    """Corpus BLEU (`papineni2002`) and what it is made of.
+
+    Args:
+        score: 0 to 100.
+        precisions: of 1- to 4-grams, in per cent.
+        brevity_penalty: 0 to 1; below 1 where the output is too short.
+        signature: sacreBLEU's description of how it was computed.
+    """
+
+    score: float
+    precisions: tuple[float, ...]
+    brevity_penalty: float
+    hypothesis_length: int
+    reference_length: int
+    signature: str
+
+
+def _check_lengths(hypotheses: Sequence, references: Sequence) -> None:
+    if len(hypotheses) != len(references):
+        raise ValueError(
+            f"every hypothesis needs its reference: {len(hypotheses)} "
+            f"hypotheses came with {len(references)} references"
+        )
+    if not hypotheses:
+        raise ValueError("a score needs at least one sentence, and got none")
+
+
+def bleu(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    lowercase: bool = False,
+) -> BleuScore:
+    """Corpus BLEU of detokenised text, one reference each.
+
+    Args:
+        hypotheses, references: sentences as text, not tokens; sacreBLEU
+            tokenises them itself (13a).
+        lowercase: compare without case, and say so in the signature.
+
+    Raises:
+        ValueError: if the two differ in number or are empty.
+    """
+    _check_lengths(hypotheses, references)
+    scorer = BLEU(lowercase=lowercase)
+    result = scorer.corpus_score(list(hypotheses), [list(references)])
+    return BleuScore(
+        result.score,
+        tuple(result.precisions),
+        result.bp,
+        result.sys_len,
+        result.ref_len,
+        str(scorer.get_signature()),
+    )
+
+
+def bleu_by_length(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    lengths: Sequence[int],
+    buckets: Sequence[tuple[int, int]],
+    lowercase: bool = False,
+) -> list[float | None]:
+    """Corpus BLEU of each length bucket.
+
+    Args:
+        lengths: source tokens of each sentence.
+        buckets: closed intervals (shortest, longest).
+
+    Returns:
+        A score per bucket, None for a bucket without sentences.
+    """
+    _check_lengths(hypotheses, references)
+    _check_lengths(lengths, references)
+    scores = []
+    for low, high in buckets:
+        rows = [i for i, n in enumerate(lengths) if low <= n <= high]
+        scores.append(
+            bleu(
+                [hypotheses[i] for i in rows],
+                [references[i] for i in rows],
+                lowercase,
+            ).score
+            if rows
+            else None
+        )
+    return scores
+
+
+def perplexity(total_nll: float, num_tokens: int) -> float:
+    """`exp(total_nll / num_tokens)`: the mean branching per token.
+
+    Args:
+        total_nll: negative log-likelihood of all tokens, in nats, with the
+            true prefix given at every step.
+        num_tokens: how many tokens that covers, `<eos>` included.
+
+    Raises:
+        ValueError: if `num_tokens` is below 1.
+    """
+    if num_tokens < 1:
+        raise ValueError(
+            f"perplexity needs at least one token, not {num_tokens}"
+        )
+    return math.exp(total_nll / num_tokens)
+
+
+def alignment_error_rate(
+    predicted: Sequence[Links],
+    sure: Sequence[Links],
+    possible: Sequence[Links],
+) -> float:
+    """Alignment error rate over a corpus (`och2003`); 0 is perfect.
+
+    `1 - (|A & S| + |A & P|) / (|A| + |S|)` with A the predicted, S the sure
+    and P the possible links; sure links count as possible.
+
+    Args:
+        predicted, sure, possible: per sentence the links (source position,
+            target position).
+
+    Raises:
+        ValueError: if the three differ in number, are empty, or hold no
+            link at all.
+    """
+    _check_lengths(predicted, sure)
+    _check_lengths(predicted, possible)
+    hits = total = 0
+    for a, s, p in zip(predicted, sure, possible, strict=True):
+        links, certain = set(a), set(s)
+        allowed = set(p) | certain
+        hits += len(links & certain) + len(links & allowed)
+        total += len(links) + len(certain)
+    if total == 0:
+        raise ValueError("there is neither a predicted nor a sure link")
+    return 1 - hits / total
+
+
+def accuracy_by_position(
+    predictions: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    width: int = 5,
+) -> list[float]:
+    """Share of reference tokens met at the same position of the output.
+
+    Args:
+        predictions, references: tokens per sentence. A prediction that is
+            too short misses the positions it lacks.
+        width: positions per bin: 0 .. width - 1 are the first.
+
+    Returns:
+        One share per bin, up to the longest reference.
+    """
+    _check_lengths(predictions, references)
+    bins = 1 + (max(map(len, references)) - 1) // width
+    hits, seen = [0] * bins, [0] * bins
+    for predicted, reference in zip(predictions, references, strict=True):
+        for t, token in enumerate(reference):
+            seen[t // width] += 1
+            hits[t // width] += t < len(predicted) and predicted[t] == token
+    return [h / n if n else math.nan for h, n in zip(hits, seen, strict=True)]
+
+
+def recall_by_source_position(
+    predictions: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    sure: Sequence[Links],
+    source_lengths: Sequence[int],
+    bins: int = 10,
+) -> list[float]:
+    """Which parts of the source survive: word recall by relative position.
+
+    A sure link (i, j) counts as recalled if the output holds the reference
+    word j at any place; each word of the output is used at most once.
+
+    Args:
+        predictions, references: target tokens per sentence.
+        sure: gold links (source position, target position).
+        source_lengths: source tokens per sentence.
+        bins: equal parts of the source, from its start to its end.
+
+    Returns:
+        One share per part; NaN for a part without links.
+    """
+    _check_lengths(predictions, references)
+    _check_lengths(predictions, sure)
+    hits, seen = [0] * bins, [0] * bins
+    rows = zip(predictions, references, sure, source_lengths, strict=True)
+    for predicted, reference, links, length in rows:
+        found = _matched_positions(predicted, reference)
+        for i, j in links:
+            part = i * bins // length
+            seen[part] += 1
+            hits[part] += j in found
+    return [h / n if n else math.nan for h, n in zip(hits, seen, strict=True)]
+
+
+def _matched_positions(
+    predicted: Sequence[str], reference: Sequence[str]
+) -> set[int]:
+    """Reference positions whose word the output holds often enough.
+
+    Where the output has a word too seldom, the places it came nearest to
+    are the ones that count as found.
+    """
+    places: dict[str, list[int]] = {}
+    for t, token in enumerate(predicted):
+        places.setdefault(token, []).append(t)
+    found = set()
+    wanted = sorted(
+        (min((abs(t - j) for t in places[token]), default=0), j, token)
+        for j, token in enumerate(reference)
+        if token in places
+    )
+    for _, j, token in wanted:
+        if places[token]:
+            places[token].remove(min(places[token], key=lambda t: abs(t - j)))
+            found.add(j)
+    return found

@@ -1,0 +1,450 @@
+"""The trainings that the book's chapters share, by name.
+
+A recipe says everything that determines a training: corpus, model, training
+settings. `train` runs it once and keeps the weights in a cache on disk, so a
+later chapter loads what an earlier one trained. `reproduce` runs it to the
+end and writes what was measured to a small JSON file in `results/`.
+"""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pooch
+import torch
+from torch import nn
+
+from s2s_lib import corpora
+from s2s_lib.batches import collate, encode_pairs
+from s2s_lib.grammar import SentencePair
+from s2s_lib.metrics import (
+    accuracy_by_position,
+    bleu,
+    bleu_by_length,
+    perplexity,
+    recall_by_source_position,
+)
+from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
+from s2s_lib.search import translate
+from s2s_lib.training import (
+    CheckpointError,
+    History,
+    TrainingConfig,
+    check_weights,
+    fit,
+    load_tensors,
+    save_tensors,
+    total_loss,
+)
+from s2s_lib.vocab import Vocabulary, detokenize
+
+# The modules whose code decides what a training ends in.
+_DETERMINES = (
+    "vocab", "lexicon", "grammar", "corpora", "batches", "recurrent",
+    "training",
+)  # fmt: skip
+LONG = 20  # "long" sentences have more source tokens than this
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training, but for its seed.
+
+    Args:
+        model: the architecture; vocabulary sizes follow from the corpus.
+        training: the training settings.
+        corpus, pair: what `corpora.load` is given.
+        min_count: a training word that is rarer becomes `<unk>`.
+        reverse_source: feed the source from its end (`sutskever2014`).
+    """
+
+    model: RecurrentConfig = field(default_factory=RecurrentConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    corpus: str = "generated"
+    pair: str | None = None
+    min_count: int = 1
+    reverse_source: bool = False
+
+
+@dataclass
+class Trained:
+    """A model with all that is needed to use it."""
+
+    model: nn.Module
+    source_vocab: Vocabulary
+    target_vocab: Vocabulary
+    history: History
+    recipe: Recipe
+
+    def source(self, tokens: Sequence[str]) -> list[str]:
+        """Source tokens in the order in which this model reads them."""
+        return list(reversed(tokens) if self.recipe.reverse_source else tokens)
+
+    def pairs(self, pairs: Sequence[SentencePair]) -> list[SentencePair]:
+        """Pairs with their sources in that order; the links go along."""
+        return read_backwards(pairs) if self.recipe.reverse_source else pairs
+
+    def translate(
+        self, sentences: Sequence[Sequence[str]], **options: Any
+    ) -> list[list[str]]:
+        """Translate tokenised sentences; options as in `search.n_best`."""
+        return translate(
+            self.model,
+            [self.source(tokens) for tokens in sentences],
+            self.source_vocab,
+            self.target_vocab,
+            **options,
+        )
+
+
+def read_backwards(pairs: Sequence[SentencePair]) -> list[SentencePair]:
+    """Reverse every source; the links follow their words."""
+
+    def mirror(links, length):
+        return frozenset((length - 1 - i, j) for i, j in links)
+
+    return [
+        replace(
+            pair,
+            source=pair.source[::-1],
+            sure=mirror(pair.sure, len(pair.source)),
+            possible=mirror(pair.possible, len(pair.source)),
+        )
+        for pair in pairs
+    ]
+
+
+@lru_cache(maxsize=2)
+def corpus_of(recipe: Recipe) -> corpora.ParallelCorpus:
+    """The corpus that a recipe trains and is tested on."""
+    return corpora.load(recipe.corpus, pair=recipe.pair)
+
+
+def build(
+    recipe: Recipe, corpus: corpora.ParallelCorpus, seed: int
+) -> Trained:
+    """Vocabularies from the training split, and a model with fresh weights."""
+    train = corpus.train
+    sides = [(p.source for p in train), (p.target for p in train)]
+    vocabs = [Vocabulary.build(side, recipe.min_count) for side in sides]
+    torch.manual_seed(seed)
+    model = RecurrentModel(len(vocabs[0]), len(vocabs[1]), recipe.model)
+    return Trained(model, *vocabs, [], recipe)
+
+
+def cache_dir() -> Path:
+    """`S2S_CACHE_DIR`, or the user's cache folder for this library."""
+    return Path(os.environ.get("S2S_CACHE_DIR") or pooch.os_cache("s2s_lib"))
+
+
+def fingerprint(recipe: Recipe, seed: int) -> str:
+    """A hash of everything that determines the weights."""
+    parts = [json.dumps(asdict(recipe), sort_keys=True), str(seed)]
+    parts += [corpus_of(recipe).fingerprint(), torch.__version__]
+    folder = Path(__file__).parent
+    for name in _DETERMINES:
+        path = folder / f"{name}.py"
+        parts.append(path.read_text(encoding="utf-8"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def train(
+    recipe: Recipe | str,
+    seed: int = 0,
+    progress: bool = True,
+    device: torch.device | str = "cpu",
+) -> Trained:
+    """Train a recipe, or load its weights if it was trained before.
+
+    A training that was stopped goes on from its last checkpoint.
+
+    Args:
+        recipe: one of the names in `RECIPES`, or a recipe.
+        seed: of the weights, the order of the data and dropout.
+        progress: show a bar on standard error.
+        device: where to train; the weights of one device serve on another.
+
+    Raises:
+        KeyError: if there is no recipe of that name.
+        CheckpointError: if the file in the cache is damaged.
+    """
+    name, recipe = _named(recipe)
+    recipe = replace(recipe, training=replace(recipe.training, seed=seed))
+    corpus = corpus_of(recipe)
+    trained = build(recipe, corpus, seed)
+    trained.model.to(device)
+    stem = f"{name}-seed{seed}-{fingerprint(recipe, seed)}"
+    path = cache_dir() / "models" / f"{stem}.safetensors"
+    if path.exists():
+        return load(path, trained)
+    pairs = encode_pairs(
+        trained.pairs(corpus.train), trained.source_vocab, trained.target_vocab
+    )
+    checkpoint = path.with_suffix(".checkpoint")
+    trained.history = fit(
+        trained.model,
+        pairs,
+        recipe.training,
+        lambda _: validate(trained, corpus.valid),
+        checkpoint,
+        progress=progress,
+    )
+    save(path, trained)
+    checkpoint.unlink()
+    return trained
+
+
+def _named(recipe: Recipe | str) -> tuple[str, Recipe]:
+    if isinstance(recipe, Recipe):
+        return "own", recipe
+    if recipe not in RECIPES:
+        raise KeyError(
+            f"there is no recipe {recipe!r}; there are {', '.join(RECIPES)}"
+        )
+    return recipe, RECIPES[recipe]
+
+
+def save(path: Path | str, trained: Trained) -> None:
+    """Write weights, vocabularies, recipe and history into one file."""
+    about = {
+        "recipe": asdict(trained.recipe),
+        "source_vocab": trained.source_vocab.to_list(),
+        "target_vocab": trained.target_vocab.to_list(),
+        "history": trained.history,
+    }
+    save_tensors(path, dict(trained.model.state_dict()), about)
+
+
+def load(path: Path | str, into: Trained | None = None) -> Trained:
+    """Read what `save` wrote.
+
+    Args:
+        path: the file.
+        into: fill this one, after a check that it has the same vocabularies.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is damaged, or does not fit `into`.
+    """
+    weights, about = load_tensors(path)
+    try:
+        source = Vocabulary(about["source_vocab"])
+        target = Vocabulary(about["target_vocab"])
+        settings = dict(about["recipe"])
+        settings["model"] = RecurrentConfig(**settings["model"])
+        settings["training"] = TrainingConfig(**settings["training"])
+        recipe = Recipe(**settings)
+        history = about["history"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} does not hold a model of this library ({error!r})"
+        ) from error
+    if into is None:
+        model = RecurrentModel(len(source), len(target), recipe.model)
+        into = Trained(model, source, target, history, recipe)
+    elif (into.source_vocab, into.target_vocab) != (source, target):
+        raise CheckpointError(
+            f"{path} was trained with other vocabularies than these"
+        )
+    check_weights(path, into.model, weights)
+    into.model.load_state_dict(weights)
+    into.model.eval()
+    into.history = history
+    return into
+
+
+def validate(
+    trained: Trained, pairs: Sequence[SentencePair]
+) -> dict[str, float]:
+    """Loss and BLEU on the validation split, for the learning curve."""
+    encoded = encode_pairs(
+        trained.pairs(pairs), trained.source_vocab, trained.target_vocab
+    )
+    outputs = trained.translate([pair.source for pair in pairs])
+    score = bleu(
+        [detokenize(tokens) for tokens in outputs],
+        [pair.target_sentence for pair in pairs],
+    )
+    total, tokens = total_loss(trained.model, encoded)
+    return {"valid_loss": total / tokens, "valid_bleu": score.score}
+
+
+@torch.no_grad()
+def forced_predictions(
+    trained: Trained, pairs: Sequence[SentencePair], batch_size: int = 128
+) -> list[list[str]]:
+    """The most probable token at each position, given the true prefix."""
+    trained.model.eval()
+    device = next(trained.model.parameters()).device
+    encoded = encode_pairs(
+        trained.pairs(pairs), trained.source_vocab, trained.target_vocab
+    )
+    predictions = []
+    for start in range(0, len(encoded), batch_size):
+        batch = collate(encoded[start : start + batch_size]).to(device)
+        memory = trained.model.encode(batch.source, batch.source_mask)
+        logits, _ = trained.model.decode(memory, batch.target_in)
+        rows = zip(logits.argmax(2), batch.target_mask.sum(1), strict=True)
+        for ids, length in rows:
+            # One id at a time: a wrong <eos> must not end the sentence.
+            predictions.append(
+                [
+                    (trained.target_vocab.decode([i]) or ["<eos>"])[0]
+                    for i in ids[: int(length) - 1].tolist()
+                ]
+            )
+    return predictions
+
+
+def evaluate(
+    trained: Trained, pairs: Sequence[SentencePair], **search: Any
+) -> dict[str, Any]:
+    """All that the book measures of a model on a split.
+
+    Args:
+        search: options of `search.n_best`; greedy search without them.
+
+    Returns:
+        bleu, signature, precisions, brevity_penalty, bleu_by_length,
+        perplexity, accuracy_by_position (teacher-forced and free-running),
+        recall_by_source_position (sentences over 20 tokens with gold links;
+        in the order of the sentence, however the model read it) and exact,
+        the share of sentences that equal their reference.
+    """
+    sources = [pair.source for pair in pairs]
+    targets = [pair.target for pair in pairs]
+    outputs = trained.translate(sources, **search)
+    texts = [detokenize(tokens) for tokens in outputs]
+    references = [pair.target_sentence for pair in pairs]
+    score = bleu(texts, references)
+    encoded = encode_pairs(
+        trained.pairs(pairs), trained.source_vocab, trained.target_vocab
+    )
+    long = [i for i, s in enumerate(sources) if len(s) > LONG]
+    long = [i for i in long if pairs[i].sure]
+    lengths = [len(s) for s in sources]
+    same = [tuple(o) == t for o, t in zip(outputs, targets, strict=True)]
+    return {
+        "bleu": score.score,
+        "signature": score.signature,
+        "precisions": list(score.precisions),
+        "brevity_penalty": score.brevity_penalty,
+        "bleu_by_length": bleu_by_length(
+            texts, references, lengths, corpora.LENGTH_BUCKETS
+        ),
+        "perplexity": perplexity(*total_loss(trained.model, encoded)),
+        "exact": sum(same) / len(same),
+        "accuracy_by_position": {
+            "teacher_forced": accuracy_by_position(
+                forced_predictions(trained, pairs), targets
+            ),
+            "free_running": accuracy_by_position(outputs, targets),
+        },
+        "recall_by_source_position": recall_by_source_position(
+            [outputs[i] for i in long],
+            [targets[i] for i in long],
+            [pairs[i].sure for i in long],
+            [lengths[i] for i in long],
+        )
+        if long
+        else None,
+    }
+
+
+def results_dir() -> Path:
+    """The folder of the results files: in a checkout, or as installed."""
+    here = Path(__file__).parent
+    checkout = here.parent / "results"
+    return checkout if checkout.is_dir() else here / "results"
+
+
+def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
+    """Train a recipe, score it once on the test split, write the results.
+
+    Returns:
+        The file, `results/NAME-seedN.json`.
+    """
+    name, recipe = _named(name)
+    began = time.perf_counter()
+    trained = train(name, seed, progress)
+    corpus = corpus_of(trained.recipe)
+    parameters = sum(p.numel() for p in trained.model.parameters())
+    result = {
+        "name": name,
+        "seed": seed,
+        "command": f"python -m s2s_lib reproduce {name} --seed {seed}",
+        "recipe": asdict(recipe),
+        "corpus_fingerprint": corpus.fingerprint(),
+        "commit": _commit(),
+        "versions": {
+            "python": platform.python_version(),
+            **{p: version(p) for p in ("torch", "numpy", "sacrebleu")},
+        },
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} thread(s), "
+        f"{torch.backends.cpu.get_cpu_capability()}",
+        "training_seconds": trained.history[-1]["seconds"],
+        "seconds": time.perf_counter() - began,
+        "parameters": parameters,
+        "history": trained.history,
+        "metrics": evaluate(trained, corpus.test),
+    }
+    path = results_dir() / f"{name}-seed{seed}.json"
+    text = json.dumps(_rounded(result), indent=1, ensure_ascii=False)
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def _rounded(value: Any) -> Any:
+    """Six significant digits: what is beyond differs between machines."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return value
+
+
+def _commit() -> str:
+    """The commit of the checkout, with + if it has changes; or unknown."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        ask = {"capture_output": True, "text": True, "check": True}
+        head = subprocess.run([*git, "rev-parse", "HEAD"], **ask).stdout
+        dirty = subprocess.run([*git, "status", "-s", "s2s_lib"], **ask).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.strip()[:12] + ("+" if dirty.strip() else "")
+
+
+def load_results(name: str) -> list[dict[str, Any]]:
+    """The results files of a recipe, one per seed, by rising seed.
+
+    Raises:
+        FileNotFoundError: if there is none, with the command to make one.
+    """
+    paths = results_dir().glob(f"{name}-seed*.json")
+    results = [json.loads(p.read_text(encoding="utf-8")) for p in paths]
+    if not results:
+        raise FileNotFoundError(
+            f"there is no results file of {name!r} in {results_dir()}; "
+            f"make one with: python -m s2s_lib reproduce {name} --seed 0"
+        )
+    return sorted(results, key=lambda result: result["seed"])
+
+
+RECIPES: dict[str, Recipe] = {"plain": Recipe()}

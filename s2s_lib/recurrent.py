@@ -1,0 +1,382 @@
+"""Recurrent cells, and the encoder and decoder made of them.
+
+The cells are written out here, gate by gate, with the parameter names of
+`torch.nn`, so that weights can be copied both ways. The encoder and decoder
+run torch's own loops over the same cells, which give the same numbers faster.
+
+Every tensor in a memory or a state has the batch as its first dimension; the
+search relies on that when it drops finished sentences or copies beams.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from s2s_lib.vocab import PAD
+
+State = tuple[Float[Tensor, "batch layers hidden"], ...]
+
+
+class _Cell(nn.Module):
+    """The two affine maps that every cell has, one per gate."""
+
+    gates: int
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.hidden_size = hidden_size
+        rows = self.gates * hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
+        self.bias_ih = nn.Parameter(torch.empty(rows))
+        self.bias_hh = nn.Parameter(torch.empty(rows))
+        bound = 1 / math.sqrt(hidden_size)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def project(
+        self,
+        x: Float[Tensor, "batch input"],
+        h: Float[Tensor, "batch hidden"],
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What input and state say to each gate: (batch, hidden) each."""
+        from_input = x @ self.weight_ih.T + self.bias_ih
+        from_state = h @ self.weight_hh.T + self.bias_hh
+        return from_input.chunk(self.gates, 1), from_state.chunk(self.gates, 1)
+
+
+class RNNCell(_Cell):
+    """The plain cell, `h' = tanh(W x + U h + b)` (`elman1990`)."""
+
+    gates = 1
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch input"],
+        h: Float[Tensor, "batch hidden"],
+    ) -> Float[Tensor, "batch hidden"]:
+        (from_input,), (from_state,) = self.project(x, h)
+        return torch.tanh(from_input + from_state)
+
+
+class GRUCell(_Cell):
+    """The gated recurrent unit (`cho2014`).
+
+    The update gate z mixes the old state with a candidate n; the reset gate
+    r decides how much of the old state the candidate sees.
+    """
+
+    gates = 3
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch input"],
+        h: Float[Tensor, "batch hidden"],
+    ) -> Float[Tensor, "batch hidden"]:
+        (x_r, x_z, x_n), (h_r, h_z, h_n) = self.project(x, h)
+        r = torch.sigmoid(x_r + h_r)  # r: (batch, hidden)
+        z = torch.sigmoid(x_z + h_z)  # z: (batch, hidden)
+        n = torch.tanh(x_n + r * h_n)  # n: (batch, hidden)
+        return (1 - z) * n + z * h
+
+
+class LSTMCell(_Cell):
+    """Long short-term memory (`hochreiter1997`), with a forget gate.
+
+    The cell c is carried along by addition: the forget gate f scales what
+    is kept, the input gate i what is added, the output gate o what is shown.
+    """
+
+    gates = 4
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch input"],
+        state: tuple[
+            Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]
+        ],
+    ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]:
+        h, c = state
+        (x_i, x_f, x_g, x_o), (h_i, h_f, h_g, h_o) = self.project(x, h)
+        i = torch.sigmoid(x_i + h_i)  # i: (batch, hidden)
+        f = torch.sigmoid(x_f + h_f)  # f: (batch, hidden)
+        g = torch.tanh(x_g + h_g)  # g: (batch, hidden)
+        o = torch.sigmoid(x_o + h_o)  # o: (batch, hidden)
+        c = f * c + i * g  # c: (batch, hidden)
+        return o * torch.tanh(c), c
+
+
+_LOOPS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+@dataclass(frozen=True)
+class RecurrentConfig:
+    """The architecture of a recurrent encoder-decoder.
+
+    Args:
+        cell: "rnn", "gru" or "lstm", on both sides.
+        embedding_size, hidden_size: sizes of a word and of a state.
+        num_layers: stacked layers, on both sides.
+        bidirectional: the encoder also reads from the end to the start.
+        dropout: rate, on the input of each layer and of the output.
+        context: where the context vector C enters the decoder: "initial"
+            (it sets the first state, `sutskever2014`) or "every_step" (it is
+            also part of each input, `cho2014`).
+        context_size: size of C. None takes the encoder's final states as
+            they are; a number squeezes them through a layer of that size.
+
+    Raises:
+        ValueError: if a value is outside what is listed here.
+    """
+
+    cell: str = "gru"
+    embedding_size: int = 64
+    hidden_size: int = 128
+    num_layers: int = 1
+    bidirectional: bool = True
+    dropout: float = 0.0
+    context: str = "initial"
+    context_size: int | None = None
+
+    def __post_init__(self):
+        choices = {"cell": tuple(_LOOPS), "context": ("initial", "every_step")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} must be one of {allowed}, "
+                    f"not {getattr(self, name)!r}"
+                )
+        sizes = ("embedding_size", "hidden_size", "num_layers", "context_size")
+        for name in sizes:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"dropout must be at least 0 and below 1, not {self.dropout}"
+            )
+
+    def loop(self, input_size: int, num_layers: int) -> nn.Module:
+        """torch's loop over this cell, batch first, in one direction."""
+        return _LOOPS[self.cell](
+            input_size,
+            self.hidden_size,
+            num_layers,
+            batch_first=True,
+            dropout=self.dropout if num_layers > 1 else 0.0,
+        )
+
+    @property
+    def state_parts(self) -> int:
+        """Tensors in a state: h alone, or h and c for an LSTM."""
+        return 2 if self.cell == "lstm" else 1
+
+
+class Memory(NamedTuple):
+    """What the decoder keeps of one batch of sources.
+
+    `states` are the encoder's top-layer states, `context` is C, `initial`
+    the decoder's first state. Nothing in it changes while decoding.
+    """
+
+    states: Float[Tensor, "batch source_steps encoder_hidden"]
+    mask: Bool[Tensor, "batch source_steps"]
+    context: Float[Tensor, "batch context"]
+    initial: State
+
+
+def mirror(
+    mask: Bool[Tensor, "batch steps"],
+) -> Int[Tensor, "batch steps"]:
+    """Positions that read each row from its last real token to its first.
+
+    Padding stays where it is: 4 real tokens of 6 give 3 2 1 0 4 5.
+    """
+    lengths = mask.sum(1, keepdim=True)  # lengths: (batch, 1)
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    return torch.where(positions < lengths, lengths - 1 - positions, positions)
+
+
+def _reorder(
+    states: Float[Tensor, "batch steps hidden"],
+    order: Int[Tensor, "batch steps"],
+) -> Float[Tensor, "batch steps hidden"]:
+    return states.gather(1, order[..., None].expand_as(states))
+
+
+class Encoder(nn.Module):
+    """Reads the source from both ends; padding changes nothing.
+
+    Padding stands behind the sentence, so a reader that goes forwards meets
+    it too late to matter, and its final state is taken at the last real
+    token. The backward reader gets each row mirrored within its own length.
+    """
+
+    def __init__(self, vocab_size: int, config: RecurrentConfig):
+        super().__init__()
+        self.embedding = nn.Embedding(
+            vocab_size, config.embedding_size, padding_idx=PAD
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        directions = 2 if config.bidirectional else 1
+        self.state_size = directions * config.hidden_size
+        sizes = [config.embedding_size]
+        sizes += [self.state_size] * (config.num_layers - 1)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(config.loop(size, 1) for _ in range(directions))
+            for size in sizes
+        )
+        self.summary_size = config.num_layers * self.state_size
+
+    def forward(
+        self,
+        source: Int[Tensor, "batch steps"],
+        mask: Bool[Tensor, "batch steps"],
+    ) -> tuple[
+        Float[Tensor, "batch steps hidden"], Float[Tensor, "batch summary"]
+    ]:
+        """All top-layer states (0 on padding), and C.
+
+        C is the state after the last token that each reader of each layer
+        has read, one behind the other.
+
+        Raises:
+            ValueError: if a row of `mask` is empty.
+        """
+        last = mask.sum(1) - 1  # last: (batch,), each row's last real token
+        if bool((last < 0).any()):
+            row = int((last < 0).nonzero()[0, 0])
+            raise ValueError(
+                f"row {row} of the source is all padding; a source needs at "
+                "least one token, and encode_pairs always gives it <eos>"
+            )
+        rows = torch.arange(len(source), device=source.device)
+        backwards = mirror(mask)
+        states, summary = self.embedding(source), []
+        for readers in self.layers:
+            inputs, read = self.dropout(states), []
+            for direction, reader in enumerate(readers):
+                order = backwards if direction else None
+                x = inputs if order is None else _reorder(inputs, order)
+                hidden, _ = reader(x)  # hidden: (batch, steps, hidden)
+                summary.append(hidden[rows, last])
+                read.append(
+                    hidden if order is None else _reorder(hidden, order)
+                )
+            states = torch.cat(read, dim=-1)
+        states = states * mask[..., None]
+        return states, torch.cat(summary, dim=-1)
+
+
+class Decoder(nn.Module):
+    """Predicts the next target token from the tokens before it and C."""
+
+    def __init__(
+        self, vocab_size: int, context_size: int, config: RecurrentConfig
+    ):
+        super().__init__()
+        self.every_step = config.context == "every_step"
+        self.embedding = nn.Embedding(
+            vocab_size, config.embedding_size, padding_idx=PAD
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        extra = context_size if self.every_step else 0
+        self.loop = config.loop(
+            config.embedding_size + extra, config.num_layers
+        )
+        self.output = nn.Linear(config.hidden_size, vocab_size)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch steps"],
+        context: Float[Tensor, "batch context"],
+        state: State,
+    ) -> tuple[Float[Tensor, "batch steps vocabulary"], State]:
+        """Run over `tokens` from `state`: the logits and the new state."""
+        inputs = self.dropout(self.embedding(tokens))
+        # inputs: (batch, steps, embedding)
+        if self.every_step:
+            repeated = context[:, None].expand(-1, tokens.shape[1], -1)
+            inputs = torch.cat([inputs, repeated], dim=-1)
+        # torch's loops want (layers, batch, hidden), and h alone or (h, c).
+        parts = tuple(part.transpose(0, 1).contiguous() for part in state)
+        hidden, final = self.loop(
+            inputs, parts if len(parts) > 1 else parts[0]
+        )
+        final = final if isinstance(final, tuple) else (final,)
+        logits = self.output(self.dropout(hidden))
+        # logits: (batch, steps, vocabulary)
+        return logits, tuple(part.transpose(0, 1) for part in final)
+
+
+class RecurrentModel(nn.Module):
+    """Encoder and decoder with one context vector C between them.
+
+    `bridge` turns C into the decoder's first state, `s_0 = tanh(W C + b)`.
+
+    Args:
+        source_vocab_size, target_vocab_size: ids on each side.
+        config: the architecture.
+    """
+
+    def __init__(
+        self,
+        source_vocab_size: int,
+        target_vocab_size: int,
+        config: RecurrentConfig | None = None,
+    ):
+        super().__init__()
+        self.config = config = config or RecurrentConfig()
+        self.encoder = Encoder(source_vocab_size, config)
+        size = config.context_size or self.encoder.summary_size
+        self.squeeze = (
+            nn.Sequential(
+                nn.Linear(self.encoder.summary_size, size), nn.Tanh()
+            )
+            if config.context_size
+            else nn.Identity()
+        )
+        state_size = config.num_layers * config.hidden_size
+        self.bridge = nn.Linear(size, config.state_parts * state_size)
+        self.decoder = Decoder(target_vocab_size, size, config)
+
+    def encode(
+        self,
+        source: Int[Tensor, "batch source_steps"],
+        source_mask: Bool[Tensor, "batch source_steps"],
+    ) -> Memory:
+        """Read the sources. Call it once per batch of sentences."""
+        states, summary = self.encoder(source, source_mask)
+        context = self.squeeze(summary)  # context: (batch, context)
+        bridged = torch.tanh(self.bridge(context))
+        shape = (self.config.num_layers, self.config.hidden_size)
+        initial = tuple(
+            part.unflatten(1, shape)  # (batch, layers, hidden)
+            for part in bridged.chunk(self.config.state_parts, 1)
+        )
+        return Memory(states, source_mask, context, initial)
+
+    def decode(
+        self, memory: Memory, target_in: Int[Tensor, "batch target_steps"]
+    ) -> tuple[Float[Tensor, "batch target_steps vocabulary"], None]:
+        """Teacher forcing: logits of all steps at once, and no weights."""
+        logits, _ = self.decoder(target_in, memory.context, memory.initial)
+        return logits, None
+
+    def step(
+        self,
+        memory: Memory,
+        token: Int[Tensor, " batch"],
+        state: State | None = None,
+    ) -> tuple[Float[Tensor, "batch vocabulary"], State, None]:
+        """One step: feed `token`, get logits, the next state, no weights.
+
+        `state` None stands for the first step, which is fed `<sos>`.
+        """
+        state = memory.initial if state is None else state
+        logits, state = self.decoder(token[:, None], memory.context, state)
+        return logits[:, 0], state, None

@@ -1,0 +1,349 @@
+"""From a model to a translation: greedy search, sampling, beam search.
+
+One code for every decoder. A model needs two calls, `encode(source, mask) ->
+memory` and `step(memory, token, state) -> logits, state, weights`, and must
+keep the batch first in every tensor of its memory and state. Sentences are
+decoded together, and a sentence that is finished leaves the batch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from s2s_lib.batches import pad
+from s2s_lib.vocab import EOS, PAD, SOS, Vocabulary
+
+Choose = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One translation that a search found.
+
+    Args:
+        tokens: target ids, without `<sos>` and `<eos>`.
+        log_prob: log P(tokens, <eos> | source) under the model, in nats.
+        score: what the search ranked by; `log_prob` unless normalised.
+        finished: False if the step limit came before `<eos>`; then
+            `log_prob` covers the tokens alone.
+    """
+
+    tokens: tuple[int, ...]
+    log_prob: float
+    score: float
+    finished: bool
+
+
+def take_rows(tree: Any, rows: Int[Tensor, " kept"]) -> Any:
+    """Pick batch rows from every tensor of a memory or state."""
+    if isinstance(tree, Tensor):
+        return tree[rows]
+    if tree is None:
+        return None
+    picked = (take_rows(part, rows) for part in tree)
+    if hasattr(tree, "_fields"):  # a named tuple
+        return type(tree)(*picked)
+    return type(tree)(picked)
+
+
+def _step_limits(max_steps: int | Tensor, memory: Any) -> Tensor:
+    batch, device = memory.mask.shape[0], memory.mask.device
+    limits = torch.as_tensor(max_steps, device=device).expand(batch)
+    if batch and int(limits.min()) < 1:
+        raise ValueError(
+            f"max_steps must be 1 or more, not {int(limits.min())}"
+        )
+    return limits
+
+
+def _log_probs(logits: Tensor) -> Tensor:
+    """Log-probabilities in float32, never of `<pad>` or `<sos>`."""
+    log_probs = logits.float().log_softmax(-1)
+    log_probs[..., [PAD, SOS]] = -torch.inf
+    return log_probs
+
+
+@torch.no_grad()
+def _roll_out(
+    model: Any, memory: Any, max_steps: int | Tensor, choose: Choose
+) -> list[Hypothesis]:
+    """Take one token per step and sentence, as `choose` says."""
+    limits = _step_limits(max_steps, memory)
+    batch, device = len(limits), limits.device
+    chosen: list[list[int]] = [[] for _ in range(batch)]
+    totals, finished = torch.zeros(batch, device=device), [False] * batch
+    alive = torch.arange(batch, device=device)  # alive: rows still running
+    token, state = torch.full((batch,), SOS, device=device), None
+    while len(alive):
+        logits, state, _ = model.step(memory, token, state)
+        log_probs = _log_probs(logits)  # log_probs: (alive, vocabulary)
+        token = choose(log_probs)  # token: (alive,)
+        totals[alive] += log_probs.gather(1, token[:, None])[:, 0]
+        for row, i in zip(alive.tolist(), token.tolist(), strict=True):
+            if i == EOS:
+                finished[row] = True
+            else:
+                chosen[row].append(i)
+        limits = limits - 1
+        running = (token != EOS) & (limits > 0)
+        if not bool(running.all()):
+            keep = running.nonzero()[:, 0]
+            alive, token, limits = alive[keep], token[keep], limits[keep]
+            memory, state = take_rows(memory, keep), take_rows(state, keep)
+    return [
+        Hypothesis(tuple(tokens), total, total, ended)
+        for tokens, total, ended in zip(
+            chosen, totals.tolist(), finished, strict=True
+        )
+    ]
+
+
+def greedy(
+    model: Any, memory: Any, max_steps: int | Int[Tensor, " batch"]
+) -> list[Hypothesis]:
+    """The most probable token at every step.
+
+    Args:
+        model: any decoder of the book.
+        memory: what `model.encode` returned.
+        max_steps: at most so many tokens, `<eos>` included; one number, or
+            one per sentence.
+
+    Raises:
+        ValueError: if a limit is below 1.
+    """
+    return _roll_out(model, memory, max_steps, lambda p: p.argmax(1))
+
+
+def sample(
+    model: Any,
+    memory: Any,
+    max_steps: int | Int[Tensor, " batch"],
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    generator: torch.Generator | None = None,
+) -> list[Hypothesis]:
+    """Draw every token at random from the model's distribution.
+
+    Args:
+        model, memory, max_steps: as for `greedy`.
+        temperature: the logits are divided by it; below 1 the draw moves
+            towards greedy search, above 1 towards a uniform one.
+        top_k: draw from the k most probable tokens only (`fan2018`).
+        generator: the source of randomness. A sentence draws other numbers
+            in another batch.
+
+    Raises:
+        ValueError: if `temperature` is not positive or `top_k` below 1.
+    """
+    if not temperature > 0:
+        raise ValueError(
+            f"temperature must be above 0, not {temperature}; "
+            "the limit at 0 is greedy search"
+        )
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be 1 or more, not {top_k}")
+
+    def draw(log_probs: Tensor) -> Tensor:
+        scores = log_probs / temperature
+        if top_k is not None and top_k < scores.shape[1]:
+            best, ids = scores.topk(top_k, dim=1)  # best, ids: (alive, k)
+            picked = torch.multinomial(best.softmax(1), 1, generator=generator)
+            return ids.gather(1, picked)[:, 0]
+        weights = scores.softmax(1)
+        return torch.multinomial(weights, 1, generator=generator)[:, 0]
+
+    return _roll_out(model, memory, max_steps, draw)
+
+
+def normalised(
+    log_prob: float, length: int, length_penalty: float = 0.0
+) -> float:
+    """Score of a hypothesis: `log_prob / length ** length_penalty`.
+
+    `length` counts `<eos>`. 0 leaves the log-probability, which favours
+    short translations; 1 takes the mean per token (`wu2016` discuss such
+    norms).
+    """
+    return log_prob / length**length_penalty
+
+
+@torch.no_grad()
+def beam(
+    model: Any,
+    memory: Any,
+    beam_size: int,
+    max_steps: int | Int[Tensor, " batch"],
+    length_penalty: float = 0.0,
+) -> list[list[Hypothesis]]:
+    """Keep the `beam_size` best beginnings at every step.
+
+    A beginning that draws `<eos>` while it is among the best leaves the
+    beam and is kept aside. A sentence stops when no beginning in its beam
+    can beat the hypotheses kept, so a beam wide enough is exhaustive search.
+
+    Args:
+        model, memory, max_steps: as for `greedy`.
+        beam_size: k, the number of beginnings.
+        length_penalty: exponent of the length in `normalised`, 0 or more.
+
+    Returns:
+        Per sentence up to `beam_size` hypotheses, best score first. Those
+        that the step limit cut off come after all that are finished.
+
+    Raises:
+        ValueError: if `beam_size` or a limit is below 1, or
+            `length_penalty` is negative.
+    """
+    if beam_size < 1:
+        raise ValueError(f"beam_size must be 1 or more, not {beam_size}")
+    if length_penalty < 0:
+        raise ValueError(
+            f"length_penalty must be 0 or more, not {length_penalty}"
+        )
+    limits = _step_limits(max_steps, memory)
+    batch, k, device = len(limits), beam_size, limits.device
+    kept: list[list[Hypothesis]] = [[] for _ in range(batch)]
+    alive = list(range(batch))
+    # Row s * k + b of every tensor below is beginning b of sentence s.
+    spread = torch.arange(batch, device=device).repeat_interleave(k)
+    memory, state = take_rows(memory, spread), None
+    token = torch.full((batch * k,), SOS, device=device)
+    tokens = torch.zeros(batch, k, 0, dtype=torch.long, device=device)
+    totals = torch.full((batch, k), -torch.inf, device=device)
+    totals[:, :1] = 0.0  # at first there is one beginning, the empty one
+    length = 0
+    while alive:
+        length += 1
+        logits, state, _ = model.step(memory, token, state)
+        log_probs = _log_probs(logits).unflatten(0, (-1, k))
+        size = log_probs.shape[-1]
+        candidates = (totals[..., None] + log_probs).flatten(1)
+        # Twice as many as needed: up to k of them may be ends.
+        best, index = candidates.topk(min(2 * k, k * size), dim=1)
+        parent, drawn = index // size, index % size
+        ends = drawn == EOS
+        for s, rank in (
+            (ends[:, :k] & best[:, :k].isfinite()).nonzero().tolist()
+        ):
+            total = float(best[s, rank])
+            kept[alive[s]].append(
+                Hypothesis(
+                    tuple(tokens[s, parent[s, rank]].tolist()),
+                    total,
+                    normalised(total, length, length_penalty),
+                    True,
+                )
+            )
+        # The k best that go on, in order: ends are pushed to the back.
+        totals, order = best.masked_fill(ends, -torch.inf).topk(k, dim=1)
+        parent, drawn = parent.gather(1, order), drawn.gather(1, order)
+        rows = torch.arange(len(alive), device=device)[:, None]
+        tokens = torch.cat([tokens[rows, parent], drawn[..., None]], dim=2)
+        state = take_rows(state, (rows * k + parent).flatten())
+
+        going = []
+        for s, sentence in enumerate(alive):
+            limit = int(limits[sentence])
+            done = kept[sentence]
+            done.sort(key=lambda h: -h.score)
+            del done[k:]
+            # Extending a beginning can only lower its log-probability, and
+            # the longest extension is the one with the mildest norm.
+            bound = normalised(float(totals[s, 0]), limit, length_penalty)
+            if length >= limit:
+                done.extend(_cut_off(tokens[s], totals[s], length_penalty))
+                del done[k:]
+            elif bound > -torch.inf and (
+                len(done) < k or bound > done[-1].score
+            ):
+                going.append(s)
+        if len(going) < len(alive):
+            alive = [alive[s] for s in going]
+            keep = torch.tensor(going, dtype=torch.long, device=device)
+            tokens, totals, drawn = tokens[keep], totals[keep], drawn[keep]
+            copies = torch.arange(k, device=device)
+            keep = (keep[:, None] * k + copies).flatten()
+            memory, state = take_rows(memory, keep), take_rows(state, keep)
+        token = drawn.flatten()
+    return kept
+
+
+def _cut_off(
+    tokens: Tensor, totals: Tensor, length_penalty: float
+) -> list[Hypothesis]:
+    """The beginnings that the step limit stopped, best first."""
+    return [
+        Hypothesis(
+            tuple(row),
+            total,
+            normalised(total, len(row), length_penalty),
+            False,
+        )
+        for row, total in zip(tokens.tolist(), totals.tolist(), strict=True)
+        if total > -torch.inf
+    ]
+
+
+def n_best(
+    model: Any,
+    sentences: Sequence[Sequence[str]],
+    source_vocab: Vocabulary,
+    beam_size: int = 1,
+    length_penalty: float = 0.0,
+    max_steps: int | None = None,
+    batch_size: int = 128,
+) -> list[list[Hypothesis]]:
+    """Translate tokenised sentences; hypotheses in the order of the input.
+
+    Args:
+        model: a trained model; it is put in evaluation mode meanwhile.
+        sentences: source tokens, without `<eos>`; a sentence may be empty.
+        source_vocab: the vocabulary that the model was trained with.
+        beam_size: 1 is greedy search.
+        length_penalty: see `beam`.
+        max_steps: limit for every sentence; by default one and a half times
+            the source, and 10 more.
+        batch_size: sentences decoded together, of similar length.
+    """
+    device = next(model.parameters()).device
+    ids = [[*source_vocab.encode(tokens), EOS] for tokens in sentences]
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    results: list[list[Hypothesis]] = [[] for _ in ids]
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            source, mask = pad([ids[row] for row in rows])
+            limits = mask.sum(1) * 3 // 2 + 10
+            if max_steps is not None:
+                limits = torch.full_like(limits, max_steps)
+            with torch.no_grad():
+                memory = model.encode(source.to(device), mask.to(device))
+            limits = limits.to(device)
+            if beam_size == 1 and length_penalty == 0:
+                found = [[h] for h in greedy(model, memory, limits)]
+            else:
+                found = beam(model, memory, beam_size, limits, length_penalty)
+            for row, hypotheses in zip(rows, found, strict=True):
+                results[row] = hypotheses
+    finally:
+        model.train(was_training)
+    return results
+
+
+def translate(
+    model: Any,
+    sentences: Sequence[Sequence[str]],
+    source_vocab: Vocabulary,
+    target_vocab: Vocabulary,
+    **options: Any,
+) -> list[list[str]]:
+    """The best translation of each sentence, as tokens; see `n_best`."""
+    found = n_best(model, sentences, source_vocab, **options)
+    return [target_vocab.decode(best[0].tokens) for best in found]

@@ -1,0 +1,483 @@
+"""One training loop for every model of the book.
+
+Teacher forcing, a loss that does not count padding, clipped gradients, a
+learning-rate schedule, and checkpoints from which a run that was stopped
+goes on exactly where it was.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from s2s_lib.batches import Batch, EncodedPair, make_batches
+
+SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
+History = list[dict[str, float]]
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message says what to do."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train.
+
+    Args:
+        steps: updates of the weights, over all epochs.
+        batch_size: sentence pairs per update.
+        learning_rate: the highest rate that Adam (`kingma2015`) is given.
+        schedule: how the rate goes on after `warmup` steps of linear rise:
+            "constant", "linear" or "cosine" to zero, or "inverse_sqrt".
+        clip_norm: the gradient is scaled down to this norm (`pascanu2013`).
+        label_smoothing: see `masked_cross_entropy`.
+        teacher_forcing: share of true tokens fed at the last step. Below 1
+            it falls from 1 in a straight line: scheduled sampling
+            (`bengio2015`).
+        bucket: batches of similar length.
+        evaluate_every: steps between two rows of the history.
+        seed: of the weights, the order of the data and dropout.
+
+    Raises:
+        ValueError: if a value is outside its range.
+    """
+
+    steps: int = 1200
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    schedule: str = "constant"
+    warmup: int = 0
+    clip_norm: float = 1.0
+    label_smoothing: float = 0.0
+    teacher_forcing: float = 1.0
+    bucket: bool = True
+    evaluate_every: int = 200
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"schedule must be one of {SCHEDULES}, not {self.schedule!r}"
+            )
+        for name in ("steps", "batch_size", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be 1 or more, not {getattr(self, name)}"
+                )
+        for name in ("learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"{name} must be above 0, not {getattr(self, name)}"
+                )
+        if self.warmup < 0:
+            raise ValueError(f"warmup must be 0 or more, not {self.warmup}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                "label_smoothing must be at least 0 and below 1, "
+                f"not {self.label_smoothing}"
+            )
+        if not 0 <= self.teacher_forcing <= 1:
+            raise ValueError(
+                f"teacher_forcing is a share from 0 to 1, "
+                f"not {self.teacher_forcing}"
+            )
+
+    def rate(self, step: int) -> float:
+        """The learning rate of update `step`, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        factor = {
+            "constant": 1.0,
+            "linear": 1 - done,
+            "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+            "inverse_sqrt": math.sqrt(max(1, self.warmup) / (step + 1)),
+        }[self.schedule]
+        return self.learning_rate * factor
+
+
+def masked_cross_entropy(
+    logits: Float[Tensor, "batch steps vocabulary"],
+    target: Int[Tensor, "batch steps"],
+    mask: Bool[Tensor, "batch steps"],
+    label_smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood per real token, in nats.
+
+    Padding does not count, neither in the sum nor in the number of tokens.
+    With `label_smoothing` e the target is `1 - e` on the true token and `e`
+    spread evenly over the vocabulary (`szegedy2016`).
+    """
+    return nn.functional.cross_entropy(
+        logits[mask].float(), target[mask], label_smoothing=label_smoothing
+    )
+
+
+def scheduled_logits(
+    model: Any,
+    batch: Batch,
+    truth: float,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch steps vocabulary"]:
+    """Logits with the model's own guesses among the inputs (`bengio2015`).
+
+    Each input token is the true one with probability `truth`, else the most
+    probable one of the step before. No gradient flows through the choice.
+    """
+    memory = model.encode(batch.source, batch.source_mask)
+    token, state, rows = batch.target_in[:, 0], None, []
+    for t in range(batch.target_in.shape[1]):
+        logits, state, _ = model.step(memory, token, state)
+        rows.append(logits)
+        if t + 1 < batch.target_in.shape[1]:
+            true = batch.target_in[:, t + 1]
+            coin = torch.rand(true.shape, generator=generator)
+            guess = logits.detach().argmax(1)
+            token = torch.where(coin.to(true.device) < truth, true, guess)
+    return torch.stack(rows, dim=1)
+
+
+@torch.no_grad()
+def total_loss(
+    model: nn.Module, pairs: Sequence[EncodedPair], batch_size: int = 256
+) -> tuple[float, int]:
+    """Negative log-likelihood of all targets, teacher-forced, in nats.
+
+    The model is in evaluation mode meanwhile.
+
+    Returns:
+        total: the sum over all real tokens.
+        tokens: how many these are; `metrics.perplexity(total, tokens)`.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    ordered = sorted(pairs, key=lambda pair: len(pair.target))
+    total, tokens = 0.0, 0
+    for batch in make_batches(ordered, batch_size):
+        batch = batch.to(device)
+        memory = model.encode(batch.source, batch.source_mask)
+        logits, _ = model.decode(memory, batch.target_in)
+        n = int(batch.target_mask.sum())
+        loss = masked_cross_entropy(
+            logits, batch.target_out, batch.target_mask
+        )
+        total, tokens = total + float(loss) * n, tokens + n
+    model.train(was_training)
+    return total, tokens
+
+
+def fit(
+    model: nn.Module,
+    pairs: Sequence[EncodedPair],
+    config: TrainingConfig,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 200,
+    progress: bool = True,
+    stop_after: int | None = None,
+) -> History:
+    """Train `model` in place.
+
+    Args:
+        pairs: the encoded training pairs.
+        evaluate: called every `config.evaluate_every` steps and at the end;
+            what it returns joins the history.
+        checkpoint: a file to keep the state in. If it is there already, the
+            training goes on from it, to the same weights as if it had never
+            stopped.
+        checkpoint_every: steps between two checkpoints.
+        progress: show a bar on standard error.
+        stop_after: leave after so many steps of the whole, with the
+            checkpoint written; for tests and for short sessions.
+
+    Returns:
+        One dict per evaluation: step, loss (mean over the steps since the
+        last row), rate, grad_norm (before clipping), seconds, and what
+        `evaluate` returned.
+
+    Raises:
+        TrainingError: if the loss is not finite, or there are no pairs.
+        CheckpointError: if the checkpoint is of another training.
+    """
+    if not pairs:
+        raise TrainingError("there are no sentence pairs to train on")
+    device = next(model.parameters()).device
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=config.learning_rate, fused=True
+    )
+    torch.manual_seed(config.seed)
+    history, start, spent, sums = [], 0, 0.0, [0.0, 0.0, 0.0]
+    if checkpoint is not None and Path(checkpoint).exists():
+        saved = load_checkpoint(checkpoint, model, optimizer, config)
+        start, history = saved["step"], saved["history"]
+        spent, sums = saved["seconds"], saved["sums"]
+    began = time.perf_counter() - spent
+    last = config.steps if stop_after is None else stop_after
+    last = min(last, config.steps)
+    model.train()
+    bar = tqdm(
+        total=config.steps,
+        initial=start,
+        disable=not progress,
+        desc="training",
+        unit="step",
+        mininterval=1.0,
+    )
+    with bar:
+        batches = _batches_from(pairs, config, start)
+        for step in range(start, last):
+            loss, norm = _update(
+                model, next(batches).to(device), optimizer, config, step
+            )
+            sums = [sums[0] + loss, sums[1] + norm, sums[2] + 1]
+            bar.update()
+            done = step + 1
+            if done % config.evaluate_every == 0 or done == config.steps:
+                row = {
+                    "step": done,
+                    "loss": sums[0] / sums[2],
+                    "grad_norm": sums[1] / sums[2],
+                    "rate": config.rate(step),
+                    "seconds": time.perf_counter() - began,
+                }
+                if evaluate is not None:
+                    with torch.random.fork_rng():
+                        row |= evaluate(model)
+                    model.train()
+                history.append(row)
+                sums = [0.0, 0.0, 0.0]
+                bar.set_postfix(loss=f"{row['loss']:.3f}")
+            at_stop = done % checkpoint_every == 0 or done == last
+            if checkpoint is not None and at_stop:
+                progress_so_far = {
+                    "step": done,
+                    "history": history,
+                    "seconds": time.perf_counter() - began,
+                    "sums": sums,
+                }
+                save_checkpoint(
+                    checkpoint, model, optimizer, config, progress_so_far
+                )
+    model.eval()
+    return history
+
+
+def _batches_from(
+    pairs: Sequence[EncodedPair], config: TrainingConfig, step: int
+) -> Iterator[Batch]:
+    """Batches from update `step` on; each epoch has a seed of its own."""
+    per_epoch = math.ceil(len(pairs) / config.batch_size)
+    epoch, skip = divmod(step, per_epoch)
+    while True:
+        generator = torch.Generator().manual_seed(
+            config.seed * 1_000_003 + epoch
+        )
+        epoch_batches = make_batches(
+            pairs, config.batch_size, generator, config.bucket
+        )
+        for i, batch in enumerate(epoch_batches):
+            if i >= skip:
+                yield batch
+        epoch, skip = epoch + 1, 0
+
+
+def _update(
+    model: nn.Module,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    config: TrainingConfig,
+    step: int,
+) -> tuple[float, float]:
+    """One update; the loss and the gradient's norm before clipping."""
+    if config.teacher_forcing < 1:
+        share = (step + 1) / config.steps
+        truth = 1 - (1 - config.teacher_forcing) * share
+        logits = scheduled_logits(model, batch, truth)
+    else:
+        memory = model.encode(batch.source, batch.source_mask)
+        logits, _ = model.decode(memory, batch.target_in)
+    loss = masked_cross_entropy(
+        logits, batch.target_out, batch.target_mask, config.label_smoothing
+    )
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the loss became {value} at step {step + 1}. The weights before "
+            "this step are kept. A lower learning_rate (now "
+            f"{config.rate(step):.2g}) or clip_norm (now {config.clip_norm}) "
+            "usually helps; check the data for very long sentences too"
+        )
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = config.rate(step)
+    optimizer.step()
+    return value, float(norm)
+
+
+def save_tensors(
+    path: Path | str, tensors: dict[str, Tensor], about: dict[str, Any]
+) -> None:
+    """Write tensors and a JSON description into one safetensors file.
+
+    The file is written beside `path` and then renamed, so that whatever
+    happens `path` holds the old file or the new one, never half of one.
+
+    Raises:
+        OSError: if it cannot be written; `path` is as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        tensors = {name: t.contiguous().cpu() for name, t in tensors.items()}
+        try:
+            save_file(tensors, temporary, {"about": json.dumps(about)})
+        except SafetensorError as error:
+            raise OSError(
+                f"{path} could not be written ({error}); is the disk full? "
+                "What was there before is untouched"
+            ) from error
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def load_tensors(
+    path: Path | str,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote. Nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is damaged or not one of ours.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["about"])
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, about
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or was not written by this library "
+            f"({error}); delete it to start afresh"
+        ) from error
+
+
+def save_checkpoint(
+    path: Path | str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainingConfig,
+    progress: dict[str, Any],
+) -> None:
+    """Keep everything that the next step depends on."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    for i, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            tensors[f"optimizer.{i}.{name}"] = value
+    tensors["rng.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    about = {"config": asdict(config), "progress": progress}
+    save_tensors(path, tensors, about)
+
+
+def load_checkpoint(
+    path: Path | str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainingConfig,
+) -> dict[str, Any]:
+    """Put model, optimizer and random state back as they were saved.
+
+    Returns:
+        The `progress` that `save_checkpoint` was given.
+
+    Raises:
+        CheckpointError: if the file is damaged, of another configuration or
+            of another model. Model and optimizer are then as they were.
+    """
+    tensors, about = load_tensors(path)
+    if "progress" not in about:
+        raise CheckpointError(
+            f"{path} holds weights alone, not the state of a training"
+        )
+    if about["config"] != asdict(config):
+        changed = [
+            f"{name} was {about['config'].get(name)!r}, now {value!r}"
+            for name, value in asdict(config).items()
+            if about["config"].get(name) != value
+        ]
+        raise CheckpointError(
+            f"{path} is of another training: {'; '.join(changed)}. Give "
+            "the same settings to resume, or another file to start afresh"
+        )
+    weights, moments = _split(tensors)
+    check_weights(path, model, weights)
+    model.load_state_dict(weights)
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    torch.set_rng_state(tensors["rng.cpu"])
+    if torch.cuda.is_available() and "rng.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng.cuda"])
+    return about["progress"]
+
+
+def _split(
+    tensors: dict[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[int, dict[str, Tensor]]]:
+    """Separate a checkpoint's weights from the optimizer's moments."""
+    weights: dict[str, Tensor] = {}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "model":
+            weights[rest] = tensor
+        elif kind == "optimizer":
+            i, _, moment = rest.partition(".")
+            moments.setdefault(int(i), {})[moment] = tensor
+    return weights, moments
+
+
+def check_weights(
+    path: Path | str, model: nn.Module, weights: dict[str, Tensor]
+) -> None:
+    """Compare names and shapes with the model's, before loading anything.
+
+    Raises:
+        CheckpointError: naming the first difference.
+    """
+    expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    found = {k: tuple(v.shape) for k, v in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{path} is of another model: {name} has shape "
+                f"{found.get(name)} there and {expected.get(name)} here "
+                "(None: not there). Check the architecture and vocabularies"
+            )

@@ -1,0 +1,162 @@
+"""Tokens and their integer ids.
+
+A model computes with integers; a reader thinks in words. This module holds
+both directions: `tokenize` and `detokenize` between text and tokens,
+`Vocabulary` between tokens and ids. Ids 0 to 3 are the same in every
+vocabulary of the book: padding, start, end and unknown.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+PAD, SOS, EOS, UNK = 0, 1, 2, 3
+SPECIALS = ("<pad>", "<sos>", "<eos>", "<unk>")
+
+_APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'"})
+# In this order: a number with its separators; the English endings 's, 't,
+# 're ... after a word; an elided French word with its apostrophe (l', qu');
+# a word with its hyphens; any other single visible character.
+_TOKEN = re.compile(
+    r"\d+(?:[.,]\d+)*"
+    r"|(?<=\w)'(?:s|t|m|re|ve|ll|d)\b"
+    r"|\baujourd'hui\b"
+    r"|\b(?:[ldjmnstc]|qu|jusqu|lorsqu|puisqu|quelqu|presqu)'(?=\w)"
+    r"|\w+(?:-\w+)*"
+    r"|[^\w\s]",
+    re.IGNORECASE,
+)
+_NO_SPACE_BEFORE = re.compile(r" ([.,;:!?)\]}])")
+_NO_SPACE_AFTER = re.compile(r"([(\[{]) ")
+
+
+def tokenize(text: str, lowercase: bool = True) -> list[str]:
+    """Split a sentence into words and punctuation marks.
+
+    Elided French words keep their apostrophe (`l'`, `qu'`) and English
+    endings keep theirs (`'s`, `'re`), so that `detokenize` knows on which
+    side a token is joined. Typographic apostrophes become `'`.
+
+    >>> tokenize("L'homme voit the man's dog.")
+    ["l'", 'homme', 'voit', 'the', 'man', "'s", 'dog', '.']
+    """
+    text = text.translate(_APOSTROPHES)
+    return _TOKEN.findall(text.lower() if lowercase else text)
+
+
+def detokenize(tokens: Sequence[str]) -> str:
+    """Join tokens into text; the inverse of `tokenize` up to spacing.
+
+    A token that ends in an apostrophe is joined to its right neighbour, one
+    that starts with an apostrophe to its left, and closing punctuation to
+    the word before it.
+
+    >>> detokenize(["l'", "homme", "dort", "."])
+    "l'homme dort."
+    """
+    pieces = []
+    for position, token in enumerate(tokens):
+        before = tokens[position - 1] if position else ""
+        joins_left = token.startswith("'") and len(token) > 1
+        joins_right = before.endswith("'") and len(before) > 1
+        if position and not (joins_left or joins_right):
+            pieces.append(" ")
+        pieces.append(token)
+    text = _NO_SPACE_BEFORE.sub(r"\1", "".join(pieces))
+    return _NO_SPACE_AFTER.sub(r"\1", text)
+
+
+class Vocabulary:
+    """A two-way table between tokens and ids.
+
+    Build it from the training sentences only: a word that training has not
+    seen has no trained embedding, and must become `<unk>` in a test as it
+    will in use.
+
+    Args:
+        tokens: the tokens in id order, without the four special ones, which
+            always take ids 0 to 3.
+
+    Raises:
+        ValueError: if a token is listed twice or is a special one.
+    """
+
+    def __init__(self, tokens: Sequence[str]):
+        self._tokens = [*SPECIALS, *tokens]
+        self._ids = {token: i for i, token in enumerate(self._tokens)}
+        if len(self._ids) != len(self._tokens):
+            counts = Counter(self._tokens)
+            twice = [token for token, n in counts.items() if n > 1]
+            raise ValueError(
+                f"a vocabulary needs each token once, but {twice[:5]} came "
+                f"more than once (the special tokens {SPECIALS} are added "
+                "by the vocabulary itself)"
+            )
+
+    @classmethod
+    def build(
+        cls,
+        sentences: Iterable[Sequence[str]],
+        min_count: int = 1,
+        max_size: int | None = None,
+    ) -> "Vocabulary":
+        """Count the tokens of `sentences` and keep the frequent ones.
+
+        Args:
+            sentences: tokenised sentences of the training split.
+            min_count: a rarer token is left out, and becomes `<unk>`.
+            max_size: at most so many ids, the four special ones included.
+
+        Ids are given by falling count, ties in alphabetical order, so equal
+        data gives an equal table.
+        """
+        counts = Counter(token for tokens in sentences for token in tokens)
+        for special in SPECIALS:
+            counts.pop(special, None)
+        kept = [token for token, n in counts.items() if n >= min_count]
+        kept.sort(key=lambda token: (-counts[token], token))
+        if max_size is not None:
+            kept = kept[: max(0, max_size - len(SPECIALS))]
+        return cls(kept)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def __contains__(self, token: str) -> bool:
+        return token in self._ids
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self._tokens == other._tokens
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} ids)"
+
+    def encode(self, tokens: Sequence[str]) -> list[int]:
+        """Ids of `tokens`; an unknown token becomes the id of `<unk>`."""
+        return [self._ids.get(token, UNK) for token in tokens]
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Tokens of `ids`, up to the first `<eos>`, without `<pad>`, `<sos>`.
+
+        Raises:
+            ValueError: if an id is outside the table.
+        """
+        tokens = []
+        for i in ids:
+            i = int(i)
+            if not 0 <= i < len(self._tokens):
+                raise ValueError(
+                    f"id {i} is not in this vocabulary of {len(self)} ids "
+                    f"(0 to {len(self) - 1}); was it made with another one?"
+                )
+            if i == EOS:
+                break
+            if i not in (PAD, SOS):
+                tokens.append(self._tokens[i])
+        return tokens
+
+    def to_list(self) -> list[str]:
+        """The tokens without the special ones: `Vocabulary(v.to_list())`."""
+        return self._tokens[len(SPECIALS) :]
