@@ -1,0 +1,151 @@
+"""The small programs: choosing a Python, serving, cleaning, executing."""
+
+import importlib.resources
+import os
+import stat
+import subprocess
+from pathlib import Path
+from urllib.request import urlopen
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from tools import notebooks
+from tools.serve import server
+from tools.setup_cell import setup_cell
+from tools.site import clean
+
+ROOT = Path(__file__).resolve().parents[2]
+FIND = ROOT / "tools" / "find_python.sh"
+
+
+def fake_python(folder: Path, name: str, body: str) -> str:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def find(*candidates: str):
+    return subprocess.run(
+        ["sh", str(FIND), *candidates], capture_output=True, text=True
+    )
+
+
+def test_a_python_that_does_not_run_is_passed_over(tmp_path):
+    broken = fake_python(tmp_path, "broken", "exit 127")
+    good = fake_python(tmp_path, "good", "exit 0")
+    assert find("no-such-python", broken, good).stdout == f"{good}\n"
+
+
+def test_a_wrong_version_is_told_in_one_line(tmp_path):
+    old = fake_python(
+        tmp_path,
+        "old",
+        'case "$2" in *sys.exit*) exit 3;; *) echo 3.9.1;; esac',
+    )
+    done = find(old)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "3.9.1" in done.stderr
+    assert "3.11, 3.12 or 3.13" in done.stderr
+
+
+def test_a_missing_venv_module_is_told_in_one_line(tmp_path):
+    bare = fake_python(
+        tmp_path, "bare", 'case "$2" in *ensurepip*) exit 1;; esac'
+    )
+    done = find(bare)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "python3-venv" in done.stderr
+
+
+def test_two_servers_find_two_ports(tmp_path):
+    (tmp_path / "index.html").write_text("book")
+    with server(tmp_path) as one, server(tmp_path) as two:
+        assert one.server_port != two.server_port
+
+
+def test_the_server_serves(tmp_path):
+    import threading
+
+    (tmp_path / "index.html").write_text("book")
+    with server(tmp_path) as http:
+        thread = threading.Thread(target=http.handle_request, daemon=True)
+        thread.start()
+        with urlopen(f"http://127.0.0.1:{http.server_port}/") as page:
+            assert page.read() == b"book"
+        thread.join()
+
+
+def test_scripts_from_other_hosts_are_taken_out():
+    local = '<script src="_static/book.js"></script>'
+    page = (
+        '<script src="https://example.org/a.js"></script>\n'
+        "<script>const THEBE_JS_URL = 'x'</script>\n"
+        '<script async="async" src="_static/sphinx-thebe.js?v=1"></script>'
+        f"<script>let a = 1;</script>{local}"
+    )
+    assert clean(page) == f"<script>let a = 1;</script>{local}"
+
+
+def test_results_are_found_as_package_data():
+    folder = importlib.resources.files("s2s_lib.results")
+    found = {item.name for item in folder.iterdir()}
+    stored = {path.name for path in (ROOT / "results").glob("*.json")}
+    assert stored <= found
+
+
+@pytest.fixture
+def chapter(tmp_path, monkeypatch):
+    """Give a function that writes a chapter whose second cell is given."""
+    monkeypatch.setattr(notebooks, "CHAPTERS", tmp_path)
+
+    def make(source: str) -> Path:
+        cells = [
+            new_markdown_cell("# Title"),
+            new_code_cell(setup_cell()),
+            new_code_cell(source),
+        ]
+        path = tmp_path / "01_a.ipynb"
+        nbformat.write(new_notebook(cells=cells), path)
+        return path
+
+    return make
+
+
+@pytest.mark.slow
+def test_a_good_chapter_is_executed_and_stays_the_same(chapter, capsys):
+    path = chapter("import os\nprint(os.path.basename(os.getcwd())[:6])")
+    assert notebooks.main([]) == 0
+    assert "executed" in capsys.readouterr().out
+    first = path.read_bytes()
+    nb = nbformat.read(path, as_version=4)
+    assert nb.cells[2].outputs[0].text == path.parent.name[:6] + "\n"
+    assert notebooks.main(["01"]) == 0
+    assert path.read_bytes() == first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("print(1)\n1 / 0", "ZeroDivisionError"),
+        ('print("≈ 1.5")', "without an assert"),
+    ],
+)
+def test_a_bad_chapter_is_not_written(chapter, capsys, source, told):
+    path = chapter(source)
+    before = path.read_bytes()
+    assert notebooks.main([]) == 1
+    assert told in capsys.readouterr().out
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_an_unknown_chapter_is_told(chapter, capsys):
+    chapter("x = 1")
+    assert notebooks.main(["99"]) == 1
+    assert "no chapter starts with '99'" in capsys.readouterr().out
