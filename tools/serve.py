@@ -9,13 +9,20 @@ SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
 FIRST_PORT, LAST_PORT = 8000, 8099
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files without a line for each."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 def server(folder: Path = SITE) -> ThreadingHTTPServer:
     """Open the first free port for the folder.
 
     Raises:
         OSError: none of the ports is free.
     """
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    handler = partial(Quiet, directory=str(folder))
     for port in range(FIRST_PORT, LAST_PORT + 1):
         try:
             return ThreadingHTTPServer(("127.0.0.1", port), handler)

@@ -1,7 +1,8 @@
-"""Take out of the built pages what would be loaded from elsewhere.
+"""Mend the built pages: no loads from elsewhere, valid roles.
 
 The theme adds scripts for live code and for widgets that come from other
-hosts. The book uses neither, and works without a network.
+hosts. The book uses neither, and works without a network. Entries of the
+bibliography get the role that their list asks for; theirs is deprecated.
 ``make book`` runs this after the build: ``python -m tools.site FOLDER``.
 """
 
@@ -20,7 +21,8 @@ EXTERNAL = re.compile(
 
 
 def clean(page: str) -> str:
-    """Give the page without scripts from other hosts."""
+    """Give the page without scripts from other hosts, with valid roles."""
+    page = page.replace('role="doc-biblioentry"', 'role="listitem"')
     return EXTERNAL.sub("", page)
 
 
