@@ -375,7 +375,7 @@ def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
         The file, `results/NAME-seedN.json`.
     """
     name, recipe = _named(name)
-    began = time.perf_counter()
+    began, commit = time.perf_counter(), _commit()
     trained = train(name, seed, progress)
     corpus = corpus_of(trained.recipe)
     parameters = sum(p.numel() for p in trained.model.parameters())
@@ -385,7 +385,7 @@ def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
         "command": f"python -m s2s_lib reproduce {name} --seed {seed}",
         "recipe": asdict(recipe),
         "corpus_fingerprint": corpus.fingerprint(),
-        "commit": _commit(),
+        "commit": commit,
         "versions": {
             "python": platform.python_version(),
             **{p: version(p) for p in ("torch", "numpy", "sacrebleu")},
@@ -447,4 +447,59 @@ def load_results(name: str) -> list[dict[str, Any]]:
     return sorted(results, key=lambda result: result["seed"])
 
 
-RECIPES: dict[str, Recipe] = {"plain": Recipe()}
+# Without attention, on the generated corpus: C enters at every step.
+PLAIN = Recipe(
+    RecurrentConfig(context="every_step", dropout=0.1),
+    TrainingConfig(steps=1000, learning_rate=8e-3, schedule="linear"),
+)
+
+
+def _change(recipe: Recipe, model: dict, training: dict, **rest) -> Recipe:
+    return replace(
+        recipe,
+        model=replace(recipe.model, **model),
+        training=replace(recipe.training, **training),
+        **rest,
+    )
+
+
+RECIPES: dict[str, Recipe] = {
+    "plain": PLAIN,
+    # Four times the budget: what is slow learning, and what is not?
+    "plain-long": _change(PLAIN, {}, {"steps": 4000}),
+    # The same with C squeezed to so many numbers (plain has 256).
+    **{
+        f"context-{size}": _change(PLAIN, {"context_size": size}, {})
+        for size in (4, 16, 64)
+    },
+    # One reader, from the start to the end, and the same backwards.
+    "one-way": _change(PLAIN, {"bidirectional": False}, {}),
+    "one-way-reversed": _change(
+        PLAIN, {"bidirectional": False}, {}, reverse_source=True
+    ),
+    # Scheduled sampling: the share of true tokens at the last step.
+    **{
+        f"scheduled-{percent}": _change(
+            PLAIN, {}, {"teacher_forcing": percent / 100}
+        )
+        for percent in (75, 50, 0)
+    },
+    # Real sentences: about ten times through Multi30k.
+    "multi30k-plain": Recipe(
+        RecurrentConfig(
+            embedding_size=128,
+            hidden_size=256,
+            context="every_step",
+            dropout=0.3,
+        ),
+        TrainingConfig(
+            steps=2200,
+            batch_size=128,
+            learning_rate=3e-3,
+            schedule="linear",
+        ),
+        corpus="multi30k",
+        pair="en-fr",
+        min_count=2,
+    ),
+}
