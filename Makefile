@@ -49,7 +49,7 @@ notebooks: $(STAMP) ## execute the chapters again, in place (CHAPTER=03 for one)
 	@$(PYTHON) -m tools.notebooks $(CHAPTER)
 
 lint: $(STAMP) ## formatting, lint and the other quick checks
-	@$(PYTHON) -m pre_commit run --all-files --show-diff-on-failure
+	@$(PYTHON) -m pre_commit run --all-files
 
 format: $(STAMP) ## let ruff format and mend what it can
 	@$(PYTHON) -m ruff check --fix --quiet . ; $(PYTHON) -m ruff format --quiet .

@@ -12,7 +12,13 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.site.build import build
 from tools.serve import server
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
 MISSING = (
     "no Chromium found: the site was not opened in a browser. Install it "
     "(Debian, Ubuntu: apt-get install chromium; macOS: brew install "

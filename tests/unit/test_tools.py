@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tools import notebooks
+from tools import files, notebooks
 from tools.serve import server
 from tools.setup_cell import setup_cell
 from tools.site import clean
@@ -149,3 +149,31 @@ def test_an_unknown_chapter_is_told(chapter, capsys):
     chapter("x = 1")
     assert notebooks.main(["99"]) == 1
     assert "no chapter starts with '99'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "fault"),
+    [
+        ("a.py", b"x = 1", "exactly one line end"),
+        ("a.py", b"x = 1\n\n", "exactly one line end"),
+        ("a.py", b"x = 1 \n", "ends in blanks"),
+        ("a.py", b"x = 1\r\n", "Windows"),
+        ("a.md", b"<<<<<<< HEAD\n", "merge"),
+        ("a.json", b"{\n", "cannot be read"),
+        ("a.toml", b"a = \n", "cannot be read"),
+        ("a.yml", b"a: [\n", "cannot be read"),
+        ("a.md", b"https://py" + b"pi.org/simple\n", "registry"),
+        ("a.png", b"\xff" * 1_000_001, "bytes"),
+    ],
+)
+def test_a_fault_of_a_file_is_found(tmp_path, name, data, fault):
+    path = tmp_path / name
+    path.write_bytes(data)
+    assert any(fault in found for found in files.faults(path))
+
+
+@pytest.mark.parametrize("data", [b"", b"text\n", b"\xff\xfe\x00"])
+def test_a_good_file_has_no_fault(tmp_path, data):
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    assert files.faults(path) == []
