@@ -1,0 +1,517 @@
+"""Parallel text from anywhere, as one type: `ParallelCorpus`.
+
+Generated sentences, Multi30k (`elliott2016`), the English-French
+pairs of Tatoeba, and files of the reader's own. Where the data come from is
+decided by environment variables:
+
+- `S2S_DATA_DIR`: a folder with local copies (`multi30k/train.en.gz`,
+  `fra-eng/fra.txt` or `fra-eng/fra-eng.zip`); they are checked as a
+  download is. What is missing there is downloaded.
+- `S2S_CACHE_DIR`: where downloads are kept; by default the user's cache.
+- `S2S_MULTI30K_URL`, `S2S_TATOEBA_URL`: the folder of a mirror.
+
+Nothing is unpacked on disk: compressed files are read in memory.
+"""
+
+import errno
+import gzip
+import hashlib
+import json
+import os
+import random
+import sys
+import unicodedata
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+
+from s2s_lib.grammar import BUCKETS, SentencePair, generate
+from s2s_lib.vocab import tokenize
+
+# Ranges of source tokens, both ends included: (1, 10), (11, 20), ...
+LENGTH_BUCKETS = BUCKETS
+
+MULTI30K_URL = (
+    "https://raw.githubusercontent.com/multi30k/dataset/"
+    "a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw"
+)
+MULTI30K_PAIRS = ("en-fr", "en-de", "en-cs", "fr-en", "de-en", "cs-en")
+# The Czech files have no entry: they are pinned by the commit alone, and
+# what can be checked is that they unpack, are UTF-8 and match in length.
+MULTI30K_SHA256 = {
+    "train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a"
+    "882c3a8a961923c25a898c90f8bbd56f",
+    "train.fr.gz": "622e75069e9f4c577425c4f277116ce6"
+    "6e63a2401c0a2312d90073cb12379a3c",
+    "train.de.gz": "726e39b2fa9eb9ffb6dc763fb35a179f"
+    "80fae06ffc5d28b6ace5faa883de28a6",
+    "val.en.gz": "14f7d25ddd868909a9213e361768460e"
+    "dcacdd6ab9d1e77b92560dc10c10dc28",
+    "val.fr.gz": "ca3106f1a72390591d25f6c45cb4cd39"
+    "dec4cd3f123e099748a3ce5256c160e9",
+    "val.de.gz": "f0cba2f995189cf5770f29a8a9a537a3"
+    "ad3f51657ad873405082ff6863a5e75a",
+    "test_2016_flickr.en.gz": "611d361c6334bc7246101d48097c13cf"
+    "5c4413c5befc793cc629934359d532d9",
+    "test_2016_flickr.fr.gz": "6d326e188d259fb1d04ac19eae3af956"
+    "559b3a0b93d7635e56c90987c40c8b90",
+    "test_2016_flickr.de.gz": "9204244e408ccb38d2a55cfcd344df15"
+    "005fc42a07a6e55ca6c52b6ababb8cc8",
+}
+TATOEBA_URL = "http://d2l-data.s3-accelerate.amazonaws.com"
+TATOEBA_HASH = "sha1:94646ad1522d915e7b0f9296181140edcf86a4f5"
+
+
+class CorpusError(ValueError):
+    """A corpus cannot be had or used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ParallelCorpus:
+    """Sentence pairs of two languages, split in three."""
+
+    name: str
+    source_language: str
+    target_language: str
+    train: list[SentencePair]
+    valid: list[SentencePair]
+    test: list[SentencePair]
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of all tokens, texts, links and splits, in order.
+
+        Names are left out: the same sentences under another path are the
+        same corpus.
+        """
+        digest = hashlib.sha256()
+        for split in ("train", "valid", "test"):
+            for pair in getattr(self, split):
+                # JSON marks where a token ends; sets have no order of
+                # their own, so they are sorted.
+                links = sorted(pair.sure), sorted(pair.possible)
+                texts = pair.source_text, pair.target_text
+                line = json.dumps(
+                    [split, pair.source, pair.target, *links, *texts]
+                )
+                digest.update(line.encode() + b"\n")
+        return digest.hexdigest()
+
+
+def generated(
+    num_train: int = 10_000,
+    num_valid: int = 500,
+    num_test: int = 1_000,
+    seed: int = 0,
+) -> ParallelCorpus:
+    """English-French pairs of `grammar`, with their gold alignment.
+
+    No source sentence is in two splits. Validation and test have equally
+    many sentences of each of the `LENGTH_BUCKETS`; they depend on the seed
+    and their own sizes, not on `num_train`.
+
+    Raises:
+        CorpusError: a size that cannot be had, or splits that overlap.
+    """
+    for name, size in (("num_valid", num_valid), ("num_test", num_test)):
+        if size % len(LENGTH_BUCKETS):
+            raise CorpusError(
+                f"{name} is {size}: give a multiple of "
+                f"{len(LENGTH_BUCKETS)}, so that each of the length ranges "
+                f"{LENGTH_BUCKETS} gets equally many"
+            )
+    # Seeds 3s, 3s + 1, 3s + 2: no two seeds s share a stream of sentences.
+    try:
+        test = generate(num_test, 3 * seed + 2, buckets=LENGTH_BUCKETS)
+        taken = {pair.source for pair in test}
+        valid = generate(
+            num_valid, 3 * seed + 1, buckets=LENGTH_BUCKETS, exclude=taken
+        )
+        taken |= {pair.source for pair in valid}
+        train = generate(num_train, 3 * seed, exclude=taken)
+    except ValueError as error:
+        raise CorpusError(f"generated corpus: {error}") from error
+    splits = train, valid, test
+    sources = [pair.source for split in splits for pair in split]
+    if len(set(sources)) != len(sources):
+        raise CorpusError(
+            "generated corpus: a source sentence came twice; this is an "
+            "error in s2s_lib.grammar.generate, please report it"
+        )
+    return ParallelCorpus("generated", "en", "fr", train, valid, test)
+
+
+def multi30k(pair: str = "en-fr", lowercase: bool = True) -> ParallelCorpus:
+    """Image captions, `elliott2016`: task 1, test set of 2016.
+
+    29,000 pairs to train, 1,014 to validate and 1,000 to test, pinned to a
+    commit of the authors' repository. English, French and German files are
+    checked by SHA-256. For the Czech ones no hash is known to this project:
+    the commit pins them, and they must unpack, be UTF-8 and have as many
+    lines as the English ones.
+
+    Raises:
+        CorpusError: unknown pair, no network, or files not as expected.
+    """
+    _check_pair(pair, MULTI30K_PAIRS, "Multi30k")
+    url = os.environ.get("S2S_MULTI30K_URL") or MULTI30K_URL
+    splits = []
+    for part in ("train", "val", "test_2016_flickr"):
+        sides = []
+        for language in pair.split("-"):
+            name = f"{part}.{language}.gz"
+            sha256 = MULTI30K_SHA256.get(name)
+            sides.append(_fetch("multi30k", name, url, sha256))
+        splits.append(_pairs(_read_two_files(*sides), lowercase))
+    return ParallelCorpus("multi30k", *pair.split("-"), *splits)
+
+
+def tatoeba(
+    pair: str = "en-fr",
+    lowercase: bool = True,
+    max_pairs: int | None = None,
+    valid_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    seed: int = 0,
+) -> ParallelCorpus:
+    """English-French pairs of Tatoeba, as ManyThings.org distributes them.
+
+    The zip that `zhang2023d2l` uses, checked by its SHA-1; or a plain
+    `fra-eng/fra.txt` in `S2S_DATA_DIR`, which may be cut and is therefore
+    only checked for its form. The file goes from short to long sentences:
+    `max_pairs` keeps the first, so the shortest. For splits see `from_tsv`.
+
+    Raises:
+        CorpusError: unknown pair, no network, or a file not as expected.
+    """
+    _check_pair(pair, ("en-fr", "fr-en"), "Tatoeba")
+    if max_pairs is not None and max_pairs < 1:
+        raise CorpusError(f"max_pairs is {max_pairs}: give 1 or more")
+    local = os.environ.get("S2S_DATA_DIR")
+    path = Path(local or "", "fra-eng", "fra.txt")
+    if local and path.exists():
+        lines = _read_lines(path)
+    else:
+        url = os.environ.get("S2S_TATOEBA_URL") or TATOEBA_URL
+        archive = _fetch("fra-eng", "fra-eng.zip", url, TATOEBA_HASH)
+        with zipfile.ZipFile(archive) as unzipped:
+            content = unzipped.read("fra-eng/fra.txt")
+        path = archive / "fra-eng" / "fra.txt"
+        lines = _decode(content, path)
+    columns = (0, 1) if pair == "en-fr" else (1, 0)
+    pairs = _pairs(_columns(lines[:max_pairs], columns, path), lowercase)
+    splits = _split(pairs, valid_fraction, test_fraction, seed, path)
+    return ParallelCorpus("tatoeba", *pair.split("-"), *splits)
+
+
+def from_tsv(
+    path: str | Path,
+    pair: str = "source-target",
+    columns: tuple[int, int] = (0, 1),
+    lowercase: bool = True,
+    valid_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    seed: int = 0,
+) -> ParallelCorpus:
+    """One pair per line, columns separated by tabs, UTF-8, plain or .gz.
+
+    Pairs with the same source sentence stay in one split, so no test
+    sentence was seen in training. A split has at least its fraction of the
+    pairs; within a split the order is that of the file.
+
+    Args:
+        pair: names of the two languages, as in "en-fr".
+        columns: which columns hold source and target, counted from 0.
+
+    Raises:
+        CorpusError: unreadable, empty, malformed, or too small to split.
+    """
+    path = Path(path)
+    pairs = _pairs(_columns(_read_lines(path), columns, path), lowercase)
+    splits = _split(pairs, valid_fraction, test_fraction, seed, path)
+    return ParallelCorpus(str(path), *_languages(pair), *splits)
+
+
+def from_files(
+    source_path: str | Path,
+    target_path: str | Path,
+    pair: str = "source-target",
+    lowercase: bool = True,
+    valid_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    seed: int = 0,
+) -> ParallelCorpus:
+    """Two files, plain or .gz: line i of one translates line i of the other.
+
+    Arguments, splits and errors are those of `from_tsv`.
+    """
+    name = f"{source_path},{target_path}"
+    rows = _read_two_files(Path(source_path), Path(target_path))
+    pairs = _pairs(rows, lowercase)
+    splits = _split(pairs, valid_fraction, test_fraction, seed, name)
+    return ParallelCorpus(name, *_languages(pair), *splits)
+
+
+def load(name: str, pair: str | None = None, **options) -> ParallelCorpus:
+    """A corpus by the name that the command line takes.
+
+    Args:
+        name: "generated", "multi30k", "tatoeba", the path of a .tsv (or
+            .tsv.gz, .txt) file, or two paths with a comma between:
+            "SOURCE_FILE,TARGET_FILE".
+        pair: languages and direction, "en-fr"; None for the default.
+        options: passed on to the function of that corpus.
+
+    Raises:
+        CorpusError: unknown name or pair, or what that function raises.
+    """
+    if name == "generated":
+        _check_pair(pair or "en-fr", ("en-fr",), "the generated corpus")
+        return generated(**options)
+    if pair is not None:
+        options["pair"] = pair
+    if name in ("multi30k", "tatoeba"):
+        return {"multi30k": multi30k, "tatoeba": tatoeba}[name](**options)
+    if name.endswith((".tsv", ".tsv.gz", ".txt")) and "," not in name:
+        return from_tsv(name, **options)
+    if name.count(",") == 1:
+        return from_files(*name.split(","), **options)
+    raise CorpusError(
+        f"unknown corpus {name!r}: give 'generated', 'multi30k', 'tatoeba', "
+        "the path of a .tsv file, or two paths as SOURCE_FILE,TARGET_FILE"
+    )
+
+
+def _check_pair(pair: str, known: Iterable[str], where: str) -> None:
+    if pair not in known:
+        raise CorpusError(
+            f"{where} has no pair {pair!r}: choose one of {', '.join(known)}"
+        )
+
+
+def _languages(pair: str) -> list[str]:
+    languages = pair.split("-")
+    if len(languages) != 2 or not all(languages):
+        raise CorpusError(
+            f"cannot read the pair {pair!r}: give two names with a hyphen "
+            "between, source first, as in 'en-fr'"
+        )
+    return languages
+
+
+def _fetch(folder: str, name: str, url: str, known_hash: str | None) -> Path:
+    """The local copy of a file, or a checked download of it."""
+    if local := os.environ.get("S2S_DATA_DIR"):
+        path = Path(local, folder, name)
+        if path.exists():
+            _check_hash(path, known_hash)
+            return path
+    cache = Path(os.environ.get("S2S_CACHE_DIR") or pooch.os_cache("s2s_lib"))
+    http = pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty(), chunk_size=2**16
+    )
+
+    def download(url: str, output_file: str, downloader: pooch.Pooch) -> None:
+        http(url, output_file, downloader)
+        # Pooch compares the hash next. A file without a known hash is
+        # unpacked once here, so that a broken one never enters the cache.
+        if known_hash is None:
+            _unpack(Path(output_file), name)
+
+    # Pooch writes to a temporary file in the same folder, and renames it
+    # only when it is whole and checked.
+    pooch.get_logger().setLevel("WARNING")
+    source = pooch.create(
+        path=cache / folder,
+        base_url=url.rstrip("/") + "/",
+        registry={name: known_hash},
+        retry_if_failed=2,
+    )
+    place = f"{url.rstrip('/')}/{name}"
+    advice = f"try again, or put a copy in $S2S_DATA_DIR/{folder}/{name}"
+    try:
+        return Path(source.fetch(name, downloader=download))
+    except ValueError as error:
+        raise CorpusError(
+            f"{place}: not the file expected, nothing was kept ({error}); "
+            f"{advice}"
+        ) from error
+    except OSError as error:
+        if error.errno is None:  # those of the network carry no number
+            problem = "download failed, check the network"
+        elif error.errno == errno.ENOSPC:
+            problem = f"the disk is full in {cache / folder}"
+            advice = "make room there, or set S2S_CACHE_DIR to another folder"
+        else:
+            problem = f"cannot write in {cache / folder}"
+            advice = "set S2S_CACHE_DIR to a folder that you may write to"
+        raise CorpusError(
+            f"{place}: {problem}, nothing was kept ({error}); {advice}"
+        ) from error
+
+
+def _check_hash(path: Path, known_hash: str | None) -> None:
+    if known_hash is None:
+        return
+    algorithm, _, digest = known_hash.rpartition(":")
+    found = pooch.file_hash(path, alg=algorithm or "sha256")
+    if found != digest:
+        raise CorpusError(
+            f"{path}: wrong checksum, expected {digest}, found {found}: "
+            "replace the file, or remove it and it will be downloaded"
+        )
+
+
+def _unpack(path: Path, name: str | Path) -> bytes:
+    """Content of a file in memory, decompressed if `name` ends in .gz."""
+    try:
+        content = path.read_bytes()
+        if str(name).endswith(".gz"):
+            content = gzip.decompress(content)
+    except FileNotFoundError as error:
+        raise CorpusError(
+            f"{name}: no such file; check the path (the working folder is "
+            f"{Path.cwd()})"
+        ) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CorpusError(
+            f"{name}: truncated or not gzip ({error}); remove it and get it "
+            "again"
+        ) from error
+    except OSError as error:
+        raise CorpusError(f"{name}: cannot be read ({error})") from error
+    return content
+
+
+def _read_lines(path: Path) -> list[str]:
+    return _decode(_unpack(path, path), path)
+
+
+def _decode(content: bytes, path: Path) -> list[str]:
+    """Lines of UTF-8 text; a carriage return is cleaned off later."""
+    try:
+        text = content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = error.start - content.rfind(b"\n", 0, error.start)
+        raise CorpusError(
+            f"{path}, line {line}: not UTF-8 at byte {byte} of the line "
+            f"(0x{content[error.start]:02x}); convert the file, for example "
+            "with iconv -f ISO-8859-1 -t UTF-8"
+        ) from error
+    if not text.strip():
+        raise CorpusError(f"{path}: empty; expected one sentence per line")
+    # Not splitlines(): it would also split at U+2028 and the like, which
+    # do stand inside sentences.
+    return text.removesuffix("\n").split("\n")
+
+
+# A row: source text, target text, and where each came from.
+Row = tuple[str, str, str, str]
+
+
+def _read_two_files(source_path: Path, target_path: Path) -> list[Row]:
+    source, target = _read_lines(source_path), _read_lines(target_path)
+    if len(source) != len(target):
+        raise CorpusError(
+            f"{source_path} has {len(source)} lines but {target_path} has "
+            f"{len(target)}: line i of one must translate line i of the other"
+        )
+    return [
+        (s, t, f"{source_path}, line {i}", f"{target_path}, line {i}")
+        for i, (s, t) in enumerate(zip(source, target, strict=True), 1)
+    ]
+
+
+def _columns(
+    lines: Sequence[str], columns: tuple[int, int], path: Path
+) -> list[Row]:
+    rows = []
+    for i, line in enumerate(lines, 1):
+        cells = line.split("\t")
+        place = f"{path}, line {i}"
+        if len(cells) <= max(columns):
+            raise CorpusError(
+                f"{place}: {len(cells)} column(s), expected at least "
+                f"{max(columns) + 1}, separated by tabs"
+            )
+        source, target = (cells[column] for column in columns)
+        rows.append((source, target, place, place))
+    return rows
+
+
+def _clean(text: str, lowercase: bool) -> str:
+    """NFC; any white space (no-break ones too) becomes one plain space."""
+    text = " ".join(unicodedata.normalize("NFC", text).split())
+    return text.lower() if lowercase else text
+
+
+def _pairs(rows: Iterable[Row], lowercase: bool) -> list[SentencePair]:
+    pairs = []
+    for *texts, source_place, target_place in rows:
+        source_text, target_text = (_clean(t, lowercase) for t in texts)
+        source, target = (
+            tuple(tokenize(t, lowercase)) for t in (source_text, target_text)
+        )
+        for side, tokens, place in (
+            ("source", source, source_place),
+            ("target", target, target_place),
+        ):
+            if not tokens:
+                raise CorpusError(
+                    f"{place}: the {side} sentence is empty; remove the line "
+                    "on both sides, or fill it in"
+                )
+        pairs.append(
+            SentencePair(
+                source,
+                target,
+                source_text=source_text,
+                target_text=target_text,
+            )
+        )
+    return pairs
+
+
+def _split(
+    pairs: list[SentencePair],
+    valid_fraction: float,
+    test_fraction: float,
+    seed: int,
+    name: str | Path,
+) -> list[list[SentencePair]]:
+    """Train, valid and test; equal source sentences stay together."""
+    fractions = valid_fraction, test_fraction
+    if min(fractions) < 0 or sum(fractions) >= 1:
+        raise CorpusError(
+            f"valid_fraction and test_fraction are {fractions}: both must be "
+            "0 or more, and together below 1"
+        )
+    sources = list(dict.fromkeys(pair.source for pair in pairs))
+    random.Random(seed).shuffle(sources)
+    counts = Counter(pair.source for pair in pairs)
+    split_of = {}
+    for split, fraction in (
+        ("test", test_fraction),
+        ("valid", valid_fraction),
+    ):
+        missing = fraction * len(pairs)
+        while missing > 0 and sources:
+            split_of[source := sources.pop()] = split
+            missing -= counts[source]
+    splits = {"train": [], "valid": [], "test": []}
+    for pair in pairs:
+        splits[split_of.get(pair.source, "train")].append(pair)
+    wanted = {"train": 1, "valid": valid_fraction, "test": test_fraction}
+    for split, fraction in wanted.items():
+        if fraction and not splits[split]:
+            raise CorpusError(
+                f"{name}: too small to split: {len(pairs)} pairs with "
+                f"{len(counts)} different source sentences leave none for "
+                f"{split}; give more, or a fraction of 0"
+            )
+    return list(splits.values())
