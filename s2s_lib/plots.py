@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
 ROLES = {
     "encoder": "#0b6e99",
@@ -241,4 +241,66 @@ def bars(
     drawn = ax.bar(list(values), list(values.values()), color=ROLES["encoder"])
     ax.bar_label(drawn, fmt="{:.3g}", padding=2)
     ax.set_ylabel(ylabel)
+    return ax
+
+
+def diagram(
+    nodes: Mapping[str, tuple[float | int, float | int, str, str]],
+    arrows: Sequence[tuple[str, str]],
+    ax: Axes | None = None,
+) -> Axes:
+    """Labelled boxes and the arrows between them.
+
+    A box is 0.8 inches wide and 0.4 high, on a grid whose unit is an inch.
+
+    Args:
+        nodes: name -> (x, y, label, role). The role, a key of `ROLES`, gives
+            the colour of the frame; "" leaves the label without a frame. A
+            label that is an operator, such as "+" or "×", gets a circle.
+        arrows: pairs of names, from the first to the second.
+        ax: where to draw; fresh Axes in the size of the diagram by default.
+
+    Raises:
+        KeyError: if an arrow names a node that is not there.
+    """
+    xs, ys = zip(*(node[:2] for node in nodes.values()), strict=True)
+    left, right = min(xs) - 0.5, max(xs) + 0.5
+    low, high = min(ys) - 0.3, max(ys) + 0.3
+    ax = new_axes(right - left, high - low) if ax is None else ax
+    shapes = {}
+    for name, (x, y, label, role) in nodes.items():
+        style = {"facecolor": "white", "edgecolor": "none", "linewidth": 1.6}
+        if role:
+            style["edgecolor"] = ROLES[role]
+        if label in {"+", "×", "−", "·"}:
+            shape = Circle((x, y), 0.14, **style)
+        else:
+            shape = FancyBboxPatch(
+                (x - 0.36, y - 0.16),
+                0.72,
+                0.32,
+                boxstyle="round,pad=0.04",
+                **style,
+            )
+        shapes[name] = ax.add_patch(shape)
+        ink = ROLES[role] if role else "black"
+        ax.text(x, y, label, ha="center", va="center", color=ink, fontsize=10)
+    for start, end in arrows:
+        ax.annotate(
+            "",
+            xy=nodes[end][:2],
+            xytext=nodes[start][:2],
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": ROLES["padding"],
+                "patchA": shapes[start],
+                "patchB": shapes[end],
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
+        )
+    ax.set_xlim(left, right)
+    ax.set_ylim(low, high)
+    ax.set_aspect("equal")
+    ax.axis("off")
     return ax
