@@ -4,7 +4,7 @@ SHELL := /bin/sh
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 # One thread: sums are taken in the same order on every machine, and so the
 # figures that are printed after `=` are the same on every machine.
 export OMP_NUM_THREADS ?= 1
