@@ -5,6 +5,7 @@ learning-rate schedule, and checkpoints from which a run that was stopped
 goes on exactly where it was.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -25,7 +26,7 @@ from tqdm.auto import tqdm
 from s2s_lib.batches import Batch, EncodedPair, make_batches
 
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
-History = list[dict[str, float]]
+History = list[dict[str, float | int]]
 
 
 class TrainingError(RuntimeError):
@@ -86,6 +87,12 @@ class TrainingConfig:
                 raise ValueError(
                     f"{name} must be above 0, not {getattr(self, name)}"
                 )
+        if math.isinf(self.learning_rate):
+            raise ValueError("learning_rate must be finite, not inf")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(
+                f"seed must be from 0 to 2**32 - 1, not {self.seed}"
+            )
         if self.warmup < 0:
             raise ValueError(f"warmup must be 0 or more, not {self.warmup}")
         if not 0 <= self.label_smoothing < 1:
@@ -189,7 +196,7 @@ def fit(
     pairs: Sequence[EncodedPair],
     config: TrainingConfig,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     checkpoint_every: int = 200,
     progress: bool = True,
     stop_after: int | None = None,
@@ -214,19 +221,27 @@ def fit(
         `evaluate` returned.
 
     Raises:
-        TrainingError: if the loss is not finite, or there are no pairs.
-        CheckpointError: if the checkpoint is of another training.
+        TrainingError: if the loss or the gradient is not finite, or there
+            are no pairs.
+        CheckpointError: if the checkpoint is of another training: other
+            settings, pairs or architecture.
+        ValueError: if `checkpoint_every` is below 1.
     """
     if not pairs:
         raise TrainingError("there are no sentence pairs to train on")
+    if checkpoint_every < 1:
+        raise ValueError(
+            f"checkpoint_every must be 1 or more, not {checkpoint_every}"
+        )
     device = next(model.parameters()).device
     optimizer = torch.optim.Adam(
         model.parameters(), lr=config.learning_rate, fused=True
     )
     torch.manual_seed(config.seed)
     history, start, spent, sums = [], 0, 0.0, [0.0, 0.0, 0.0]
+    task = "" if checkpoint is None else _task(model, pairs)
     if checkpoint is not None and Path(checkpoint).exists():
-        saved = load_checkpoint(checkpoint, model, optimizer, config)
+        saved = load_checkpoint(checkpoint, model, optimizer, config, task)
         start, history = saved["step"], saved["history"]
         spent, sums = saved["seconds"], saved["sums"]
     began = time.perf_counter() - spent
@@ -274,10 +289,15 @@ def fit(
                     "sums": sums,
                 }
                 save_checkpoint(
-                    checkpoint, model, optimizer, config, progress_so_far
+                    checkpoint, model, optimizer, config, progress_so_far, task
                 )
     model.eval()
     return history
+
+
+def _task(model: nn.Module, pairs: Sequence[EncodedPair]) -> str:
+    """A hash of the data and of the architecture, dropout included."""
+    return hashlib.sha256(f"{model}{json.dumps(pairs)}".encode()).hexdigest()
 
 
 def _batches_from(
@@ -318,20 +338,28 @@ def _update(
         logits, batch.target_out, batch.target_mask, config.label_smoothing
     )
     value = float(loss.detach())
-    if not math.isfinite(value):
-        raise TrainingError(
-            f"the loss became {value} at step {step + 1}. The weights before "
-            "this step are kept. A lower learning_rate (now "
-            f"{config.rate(step):.2g}) or clip_norm (now {config.clip_norm}) "
-            "usually helps; check the data for very long sentences too"
-        )
+    _check_finite("loss", value, config, step)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    # A finite loss can have an infinite gradient, and the clip makes it NaN.
+    _check_finite("gradient's norm", float(norm), config, step)
     for group in optimizer.param_groups:
         group["lr"] = config.rate(step)
     optimizer.step()
     return value, float(norm)
+
+
+def _check_finite(
+    what: str, value: float, config: TrainingConfig, step: int
+) -> None:
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the {what} became {value} at step {step + 1}. The weights "
+            "before this step are kept. A lower learning_rate (now "
+            f"{config.rate(step):.2g}) or clip_norm (now {config.clip_norm}) "
+            "usually helps; check the data for very long sentences too"
+        )
 
 
 def save_tensors(
@@ -378,10 +406,10 @@ def load_tensors(
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["about"])
+            about = dict(json.loads((file.metadata() or {})["about"]))
             names = file.keys()
             return {name: file.get_tensor(name) for name in names}, about
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is damaged or was not written by this library "
             f"({error}); delete it to start afresh"
@@ -394,8 +422,12 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
     progress: dict[str, Any],
+    task: str = "",
 ) -> None:
-    """Keep everything that the next step depends on."""
+    """Keep everything that the next step depends on.
+
+    `task` names the data and architecture; loading asks for the same.
+    """
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for i, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
@@ -403,7 +435,7 @@ def save_checkpoint(
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    about = {"config": asdict(config), "progress": progress}
+    about = {"config": asdict(config), "progress": progress, "task": task}
     save_tensors(path, tensors, about)
 
 
@@ -412,6 +444,7 @@ def load_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
+    task: str = "",
 ) -> dict[str, Any]:
     """Put model, optimizer and random state back as they were saved.
 
@@ -419,14 +452,16 @@ def load_checkpoint(
         The `progress` that `save_checkpoint` was given.
 
     Raises:
-        CheckpointError: if the file is damaged, of another configuration or
-            of another model. Model and optimizer are then as they were.
+        CheckpointError: if the file is damaged, of another configuration,
+            task or model. Model and optimizer are then as they were.
     """
     tensors, about = load_tensors(path)
-    if "progress" not in about:
+    if not {"config", "progress", "task"} <= about.keys():
         raise CheckpointError(
-            f"{path} holds weights alone, not the state of a training"
+            f"{path} holds weights alone, not the state of a training; give "
+            "another file to keep the checkpoint in"
         )
+    advice = "Give the same to resume, or delete the file to start afresh"
     if about["config"] != asdict(config):
         changed = [
             f"{name} was {about['config'].get(name)!r}, now {value!r}"
@@ -434,11 +469,20 @@ def load_checkpoint(
             if about["config"].get(name) != value
         ]
         raise CheckpointError(
-            f"{path} is of another training: {'; '.join(changed)}. Give "
-            "the same settings to resume, or another file to start afresh"
+            f"{path} is of another training: {'; '.join(changed)}. {advice}"
         )
     weights, moments = _split(tensors)
     check_weights(path, model, weights)
+    if about["task"] != task:
+        raise CheckpointError(
+            f"{path} is of a training on other sentence pairs, or with "
+            f"another architecture. {advice}"
+        )
+    if "rng.cpu" not in tensors or not _moments_fit(moments, model):
+        raise CheckpointError(
+            f"{path} lacks a part of the optimizer's or the random state; "
+            "delete it to start afresh"
+        )
     model.load_state_dict(weights)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
@@ -446,6 +490,23 @@ def load_checkpoint(
     if torch.cuda.is_available() and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"])
     return about["progress"]
+
+
+def _moments_fit(
+    moments: dict[int, dict[str, Tensor]], model: nn.Module
+) -> bool:
+    """Whether Adam's state is there, with the shapes of the parameters.
+
+    A parameter that never had a gradient has no state.
+    """
+    shapes = dict(enumerate(p.shape for p in model.parameters()))
+    expected = {"step", "exp_avg", "exp_avg_sq"}
+    return bool(moments) and all(
+        state.keys() == expected
+        and state["exp_avg"].shape == shapes.get(i)
+        and state["exp_avg_sq"].shape == shapes.get(i)
+        for i, state in moments.items()
+    )
 
 
 def _split(
