@@ -21,7 +21,10 @@ from s2s_lib.lexicon import ADJECTIVES, NOUNS, VERBS, Adjective, Noun, Verb
 BUCKETS = ((1, 10), (11, 20), (21, 30), (31, 40), (41, 60))
 SHARES = (0.22, 0.22, 0.21, 0.19, 0.16)
 SHORTEST, LONGEST = 4, 60
-ELISION = dict(le="l'", la="l'", de="d'", ne="n'", que="qu'", je="j'")
+ELISION = {"le": "l'", "la": "l'", "de": "d'", "ne": "n'"} | {
+    "que": "qu'",
+    "je": "j'",
+}
 CONTRACTION = {
     ("de", "le"): "du",
     ("de", "les"): "des",
@@ -608,11 +611,10 @@ def generate(
             f"max_tokens is {max_tokens}: the shortest sentences have "
             f"{SHORTEST} tokens, so give {SHORTEST} or more"
         )
-    chosen = _clip(
-        buckets or (*BUCKETS, (LONGEST + 1, max_tokens)),
-        min_tokens,
-        max_tokens,
-    )
+    wanted = (*BUCKETS, (LONGEST + 1, max_tokens))
+    if buckets is not None:
+        wanted = buckets
+    chosen = _clip(wanted, min_tokens, max_tokens)
     if buckets is not None and len(chosen) < max(1, len(buckets)):
         raise ValueError(
             f"buckets {tuple(buckets)} leave no length in one of them: each "

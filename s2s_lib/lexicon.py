@@ -53,8 +53,8 @@ pear       pears       poire       poires       f  f
 
 # English; French masculine singular, the same before a vowel, feminine
 # singular, masculine plural, feminine plural; place; classes of the nouns it
-# goes with; marks: v takes "very", s a passing state (takes "often"), y not with
-# "will be", - never a predicate
+# goes with; marks: v takes "very", s a passing state (takes "often"), y not
+# with "will be", - never a predicate
 _ADJECTIVES = """
 small        petit        petit        petite        petits        petites        before  palt   v
 big          grand        grand        grande        grands        grandes        before  alt    v
