@@ -28,8 +28,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
-
 from s2s_lib.grammar import BUCKETS, SentencePair, generate
 from s2s_lib.vocab import tokenize
 
@@ -310,6 +308,8 @@ def _fetch(folder: str, name: str, url: str, known_hash: str | None) -> Path:
         if path.exists():
             _check_hash(path, known_hash)
             return path
+    import pooch  # here: in a notebook it may warn about missing widgets
+
     cache = Path(os.environ.get("S2S_CACHE_DIR") or pooch.os_cache("s2s_lib"))
     http = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(), chunk_size=2**16
@@ -357,6 +357,8 @@ def _fetch(folder: str, name: str, url: str, known_hash: str | None) -> Path:
 def _check_hash(path: Path, known_hash: str | None) -> None:
     if known_hash is None:
         return
+    import pooch
+
     algorithm, _, digest = known_hash.rpartition(":")
     found = pooch.file_hash(path, alg=algorithm or "sha256")
     if found != digest:

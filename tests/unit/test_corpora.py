@@ -684,6 +684,13 @@ def test_multi30k(monkeypatch, record_property, pair):
         assert share > 0.98
 
 
+def test_pooch_is_imported_only_where_it_is_used():
+    # Its import of tqdm.auto writes a warning into a notebook without
+    # ipywidgets, and so into the stored outputs of every chapter.
+    code = "import sys, s2s_lib.corpora; sys.exit('pooch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.data
 def test_tatoeba(monkeypatch, record_property):
     need(monkeypatch, "fra-eng/fra.txt")
