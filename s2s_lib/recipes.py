@@ -124,10 +124,14 @@ def read_backwards(pairs: Sequence[SentencePair]) -> list[SentencePair]:
     ]
 
 
-@lru_cache(maxsize=2)
 def corpus_of(recipe: Recipe) -> corpora.ParallelCorpus:
     """The corpus that a recipe trains and is tested on."""
-    return corpora.load(recipe.corpus, pair=recipe.pair)
+    return _load_corpus(recipe.corpus, recipe.pair)
+
+
+@lru_cache(maxsize=2)
+def _load_corpus(name: str, pair: str | None) -> corpora.ParallelCorpus:
+    return corpora.load(name, pair=pair)
 
 
 def build(
@@ -200,7 +204,8 @@ def train(
         progress=progress,
     )
     save(path, trained)
-    checkpoint.unlink()
+    # Another process may have finished the same training meanwhile.
+    checkpoint.unlink(missing_ok=True)
     return trained
 
 
@@ -247,14 +252,16 @@ def load(path: Path | str, into: Trained | None = None) -> Trained:
         history = about["history"]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} does not hold a model of this library ({error!r})"
+            f"{path} does not hold a model of this library ({error!r}); "
+            "give a file that `train` wrote, or delete it to start afresh"
         ) from error
     if into is None:
         model = RecurrentModel(len(source), len(target), recipe.model)
         into = Trained(model, source, target, history, recipe)
     elif (into.source_vocab, into.target_vocab) != (source, target):
         raise CheckpointError(
-            f"{path} was trained with other vocabularies than these"
+            f"{path} was trained with other vocabularies than these; "
+            "delete it to start afresh"
         )
     check_weights(path, into.model, weights)
     into.model.load_state_dict(weights)
@@ -400,35 +407,47 @@ def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
         "metrics": evaluate(trained, corpus.test),
     }
     path = results_dir() / f"{name}-seed{seed}.json"
-    text = json.dumps(_rounded(result), indent=1, ensure_ascii=False)
+    text = json.dumps(rounded(result), indent=1, ensure_ascii=False)
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Six significant digits: what is beyond differs between machines."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return value
 
 
 def _commit() -> str:
     """The commit of the checkout, with + if it has changes; or unknown."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    here = Path(__file__)
+
+    def git(*command: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here.parent), *command],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
     try:
-        ask = {"capture_output": True, "text": True, "check": True}
-        head = subprocess.run([*git, "rev-parse", "HEAD"], **ask).stdout
-        dirty = subprocess.run([*git, "status", "-s", "s2s_lib"], **ask).stdout
+        # An installed copy may lie in a checkout of something else.
+        git("ls-files", "--error-unmatch", here.name)
+        dirty = git("status", "--short", ".")
+        return git("rev-parse", "HEAD")[:12] + ("+" if dirty else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.strip()[:12] + ("+" if dirty.strip() else "")
 
 
 def load_results(name: str) -> list[dict[str, Any]]:

@@ -1,0 +1,700 @@
+"""Recipes: the cache, the fingerprint, models on disk, results files."""
+
+import ast
+import json
+import math
+import subprocess
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from sacrebleu.metrics import BLEU
+
+from s2s_lib import corpora, grammar, recipes, training
+from s2s_lib.corpora import LENGTH_BUCKETS, ParallelCorpus
+from s2s_lib.grammar import SentencePair
+from s2s_lib.metrics import recall_by_source_position
+from s2s_lib.recipes import Recipe, Trained
+from s2s_lib.recurrent import RecurrentConfig
+from s2s_lib.search import n_best
+from s2s_lib.training import CheckpointError, TrainingConfig
+from s2s_lib.vocab import detokenize
+
+TINY = Recipe(
+    RecurrentConfig(embedding_size=6, hidden_size=8),
+    TrainingConfig(steps=6, batch_size=16, evaluate_every=3),
+    corpus="tiny",
+)
+REVERSED = replace(TINY, reverse_source=True)
+
+
+def tiny_corpus(seed=0):
+    """Short sentences; validation and test have words of their own."""
+    pairs = grammar.generate(90, seed=seed, max_tokens=26)
+    train, valid, test = pairs[:60], pairs[60:70], pairs[70:]
+    new = SentencePair(
+        ("xylophone", "sleeps"),
+        ("xylophone-fr", "dort"),
+        frozenset({(0, 0), (1, 1)}),
+        frozenset({(0, 0), (1, 1)}),
+    )
+    other = replace(new, source=("zebra", "eats"), target=("zebra-fr", "ici"))
+    return ParallelCorpus(
+        "tiny", "en", "fr", train, [*valid, other], [*test, new]
+    )
+
+
+CORPUS = tiny_corpus()
+
+
+@pytest.fixture(autouse=True)
+def world(monkeypatch, tmp_path):
+    """A cache and a results folder of its own; tiny corpora by name."""
+    known = {"tiny": CORPUS, "other": tiny_corpus(seed=1)}
+    monkeypatch.setenv("S2S_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(corpora, "load", lambda name, pair=None: known[name])
+    recipes._load_corpus.cache_clear()
+    results = tmp_path / "results"
+    results.mkdir()
+    monkeypatch.setattr(recipes, "results_dir", lambda: results)
+    monkeypatch.setitem(recipes.RECIPES, "tiny", TINY)
+    yield
+    recipes._load_corpus.cache_clear()
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Counts the calls of the training loop."""
+    calls, fit = [], recipes.fit
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(recipes, "fit", counted)
+    return calls
+
+
+def same(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def cached(tmp_path):
+    return sorted(p.name for p in (tmp_path / "cache/models").iterdir())
+
+
+# The cache
+
+
+def test_a_second_call_does_not_train_again(fits, tmp_path):
+    first = recipes.train(TINY, progress=False)
+    (name,) = cached(tmp_path)
+    assert name == f"own-seed0-{recipes.fingerprint(TINY, 0)}.safetensors"
+    second = recipes.train(TINY, progress=False)
+    assert len(fits) == 1
+    assert same(first.model, second.model)
+    assert first.history == second.history and len(first.history) == 2
+    assert first.source_vocab == second.source_vocab
+    assert not first.model.training and not second.model.training
+
+
+def test_another_seed_is_another_training(fits):
+    first = recipes.train(TINY, seed=0, progress=False)
+    second = recipes.train(TINY, seed=1, progress=False)
+    assert len(fits) == 2 and not same(first.model, second.model)
+    assert second.recipe.training.seed == 1
+
+
+def test_a_name_and_an_unknown_name(fits, tmp_path):
+    recipes.train("tiny", progress=False)
+    assert cached(tmp_path)[0].startswith("tiny-seed0-")
+    with pytest.raises(KeyError, match="'nope'; there are plain"):
+        recipes.train("nope")
+
+
+# Another value for every field, so that none is forgotten in the hash.
+OTHER_MODEL = {
+    "cell": "lstm",
+    "embedding_size": 7,
+    "hidden_size": 9,
+    "num_layers": 2,
+    "bidirectional": False,
+    "dropout": 0.1,
+    "context": "every_step",
+    "context_size": 3,
+}
+OTHER_TRAINING = {
+    "steps": 7,
+    "batch_size": 5,
+    "learning_rate": 1e-3,
+    "schedule": "linear",
+    "warmup": 2,
+    "clip_norm": 2.0,
+    "label_smoothing": 0.1,
+    "teacher_forcing": 0.5,
+    "bucket": False,
+    "evaluate_every": 2,
+    "seed": 4,
+}
+OTHER = {
+    "corpus": "other",
+    "pair": "en-de",
+    "min_count": 2,
+    "reverse_source": True,
+}
+
+
+def test_the_fingerprint_changes_with_every_field():
+    assert OTHER_MODEL.keys() == {f.name for f in fields(RecurrentConfig)}
+    assert OTHER_TRAINING.keys() == {f.name for f in fields(TrainingConfig)}
+    assert {*OTHER, "model", "training"} == {f.name for f in fields(Recipe)}
+    variants = [TINY]
+    for name, value in OTHER_MODEL.items():
+        model = replace(TINY.model, **{name: value})
+        variants.append(replace(TINY, model=model))
+    for name, value in OTHER_TRAINING.items():
+        settings = replace(TINY.training, **{name: value})
+        variants.append(replace(TINY, training=settings))
+    variants += [replace(TINY, **{k: v}) for k, v in OTHER.items()]
+    prints = [recipes.fingerprint(variant, 0) for variant in variants]
+    prints.append(recipes.fingerprint(TINY, 1))
+    assert len(set(prints)) == len(prints) == 1 + 8 + 11 + 4 + 1
+    assert recipes.fingerprint(TINY, 0) == prints[0]
+
+
+def test_the_fingerprint_changes_with_the_content_of_the_corpus(monkeypatch):
+    before = recipes.fingerprint(TINY, 0)
+    first, *rest = CORPUS.train
+    for changed in (
+        replace(CORPUS, train=[replace(first, target=("x",)), *rest]),
+        replace(CORPUS, valid=CORPUS.valid[1:]),
+        replace(CORPUS, train=CORPUS.train[::-1]),
+    ):
+        recipes._load_corpus.cache_clear()
+        monkeypatch.setattr(
+            corpora, "load", lambda name, pair=None, c=changed: c
+        )
+        assert recipes.fingerprint(TINY, 0) != before
+
+
+def test_the_fingerprint_changes_with_torch(monkeypatch):
+    before = recipes.fingerprint(TINY, 0)
+    monkeypatch.setattr(torch, "__version__", "99.0")
+    assert recipes.fingerprint(TINY, 0) != before
+
+
+def test_the_fingerprint_changes_with_the_code(monkeypatch):
+    before, read = recipes.fingerprint(TINY, 0), Path.read_text
+    for name in recipes._DETERMINES:
+
+        def changed(self, *args, name=name, **kwargs):
+            text = read(self, *args, **kwargs)
+            return text + "#" if self.name == f"{name}.py" else text
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_text", changed)
+            assert recipes.fingerprint(TINY, 0) != before, name
+    assert recipes.fingerprint(TINY, 0) == before
+
+
+def test_the_code_in_the_fingerprint_is_complete():
+    """A module that training imports determines what it ends in."""
+    folder = Path(recipes.__file__).parent
+    todo, seen = {"training", "recurrent", "corpora"}, set()
+    while todo:
+        seen.add(name := todo.pop())
+        tree = ast.parse((folder / f"{name}.py").read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                parts = (node.module or "").split(".")
+                if parts[0] == "s2s_lib":
+                    names = parts[1:] or [a.name for a in node.names]
+                    todo |= set(names) - seen
+    assert {"batches", "vocab", "grammar"} <= seen
+    assert seen <= set(recipes._DETERMINES)
+
+
+def test_an_interrupted_training_resumes(monkeypatch, tmp_path):
+    """^C at the second evaluation; the next call starts at the checkpoint."""
+    long = replace(TINY, training=replace(TINY.training, steps=9))
+    fit, validate, steps = recipes.fit, recipes.validate, []
+
+    def often(*args, **kwargs):
+        return fit(*args, checkpoint_every=2, **kwargs)
+
+    def stops(trained, pairs):
+        steps.append(0)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        return validate(trained, pairs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipes, "fit", often)
+        patch.setattr(recipes, "validate", stops)
+        with pytest.raises(KeyboardInterrupt):
+            recipes.train(long, progress=False)
+    (left,) = cached(tmp_path)
+    assert left.endswith(".checkpoint")
+    updates, update = [], training._update
+    monkeypatch.setattr(
+        training,
+        "_update",
+        lambda *args: updates.append(args[-1]) or update(*args),
+    )
+    resumed = recipes.train(long, progress=False)
+    assert updates == [4, 5, 6, 7, 8]
+    (left,) = cached(tmp_path)
+    assert left.endswith(".safetensors")
+    monkeypatch.setenv("S2S_CACHE_DIR", str(tmp_path / "afresh"))
+    whole = recipes.train(long, progress=False)
+    assert same(whole.model, resumed.model)
+    for a, b in zip(whole.history, resumed.history, strict=True):
+        assert a | {"seconds": 0} == b | {"seconds": 0}
+
+
+def test_two_processes_may_train_the_same(monkeypatch, tmp_path):
+    """The other one finishes, and removes the checkpoint, before us."""
+    save = recipes.save
+
+    def after_the_other(path, trained):
+        save(path, trained)
+        path.with_suffix(".checkpoint").unlink()
+
+    monkeypatch.setattr(recipes, "save", after_the_other)
+    recipes.train(TINY, progress=False)
+    assert len(cached(tmp_path)) == 1
+
+
+def test_a_damaged_file_in_the_cache_is_named(tmp_path):
+    recipes.train(TINY, progress=False)
+    (path,) = (tmp_path / "cache/models").iterdir()
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(CheckpointError, match="delete it") as caught:
+        recipes.train(TINY, progress=False)
+    assert str(path) in str(caught.value)
+
+
+def test_default_cache_is_the_users(monkeypatch):
+    monkeypatch.delenv("S2S_CACHE_DIR")
+    assert recipes.cache_dir().name == "s2s_lib"
+    assert recipes.cache_dir().is_absolute()
+
+
+# Vocabularies (invariant 11)
+
+
+@pytest.mark.parametrize("min_count", [1, 3])
+def test_vocabularies_are_of_the_training_split(min_count):
+    recipe = replace(TINY, min_count=min_count)
+    trained = recipes.build(recipe, CORPUS, 0)
+    for side in ("source", "target"):
+        words = [w for p in CORPUS.train for w in getattr(p, side)]
+        kept = {w for w in words if words.count(w) >= min_count}
+        vocab = getattr(trained, f"{side}_vocab")
+        assert set(vocab.to_list()) == kept
+        new = {w for p in CORPUS.test for w in getattr(p, side)} - kept
+        assert new and not any(word in vocab for word in new)
+    outputs = trained.translate([("xylophone", "sleeps")], max_steps=5)
+    assert len(outputs) == 1
+
+
+def test_the_generated_corpus_too():
+    """Whatever the splits hold: validation and test add no word."""
+    corpus = corpora.generated(num_train=300, num_valid=50, num_test=50)
+    trained = recipes.build(TINY, corpus, 0)
+    for side in ("source", "target"):
+        training = {w for p in corpus.train for w in getattr(p, side)}
+        vocab = getattr(trained, f"{side}_vocab")
+        assert set(vocab.to_list()) == training
+
+
+def test_the_seed_of_the_weights():
+    models = [recipes.build(TINY, CORPUS, seed).model for seed in (0, 0, 1)]
+    assert same(models[0], models[1]) and not same(models[0], models[2])
+
+
+# Models on disk (invariant 14)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        TINY,
+        REVERSED,
+        replace(
+            TINY,
+            model=RecurrentConfig(
+                cell="lstm",
+                embedding_size=5,
+                hidden_size=6,
+                num_layers=2,
+                dropout=0.5,
+                context="every_step",
+                context_size=4,
+            ),
+        ),
+    ],
+)
+def test_save_load_same_outputs(recipe, tmp_path):
+    trained = recipes.build(recipe, CORPUS, 3)
+    trained.history = [{"step": 1, "loss": 0.1, "x": math.inf}]
+    trained.model.train()  # as a caller may have left it
+    path = tmp_path / "model.bin"
+    recipes.save(path, trained)
+    loaded = recipes.load(path)
+    assert loaded.recipe == recipe
+    assert loaded.history == trained.history
+    assert loaded.source_vocab == trained.source_vocab
+    assert loaded.target_vocab == trained.target_vocab
+    assert same(loaded.model, trained.model) and not loaded.model.training
+    sources = [pair.source for pair in CORPUS.test]
+    for options in ({}, {"beam_size": 3, "length_penalty": 0.7}):
+        a, b = (
+            n_best(t.model, sources, t.source_vocab, **options)
+            for t in (trained, loaded)
+        )
+        assert a == b and a[0][0].log_prob < 0
+        assert trained.translate(sources, **options) == loaded.translate(
+            sources, **options
+        )
+
+
+def test_a_file_that_does_not_fit(tmp_path):
+    path = tmp_path / "model.bin"
+    trained = recipes.build(TINY, CORPUS, 0)
+    recipes.save(path, trained)
+    other = recipes.build(TINY, tiny_corpus(seed=1), 0)
+    wider = replace(TINY, model=replace(TINY.model, hidden_size=9))
+    for into in (other, recipes.build(wider, CORPUS, 0)):
+        before = {k: v.clone() for k, v in into.model.state_dict().items()}
+        with pytest.raises(CheckpointError, match="other") as caught:
+            recipes.load(path, into)
+        assert str(path) in str(caught.value)
+        after = into.model.state_dict()
+        assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {},
+        {"recipe": {}, "source_vocab": [], "target_vocab": []},
+        {"recipe": [], "source_vocab": [], "target_vocab": [], "history": []},
+        {"config": {}, "progress": {}, "task": ""},  # a checkpoint
+    ],
+)
+def test_a_file_that_is_no_model(about, tmp_path):
+    path = tmp_path / "model.bin"
+    recipes.save_tensors(path, {"a": torch.zeros(1)}, about)
+    with pytest.raises(CheckpointError, match="delete it") as caught:
+        recipes.load(path)
+    assert str(path) in str(caught.value)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        recipes.load(tmp_path / "nowhere")
+
+
+# Reading backwards
+
+
+def test_read_backwards_mirrors_the_links():
+    pair = SentencePair(
+        ("a", "b", "c"),
+        ("x", "y"),
+        frozenset({(0, 1)}),
+        frozenset({(0, 1), (2, 0)}),
+    )
+    (mirrored,) = recipes.read_backwards([pair])
+    assert mirrored.source == ("c", "b", "a") and mirrored.target == ("x", "y")
+    assert mirrored.sure == {(2, 1)} and mirrored.possible == {(2, 1), (0, 0)}
+    for before in CORPUS.train:
+        (after,) = recipes.read_backwards([before])
+        for kind in ("sure", "possible"):
+            words = [
+                {(p.source[i], p.target[j], j) for i, j in getattr(p, kind)}
+                for p in (before, after)
+            ]
+            assert words[0] == words[1]
+        assert recipes.read_backwards([after]) == [before]
+
+
+def test_a_reversed_model_reads_backwards_everywhere():
+    plain = recipes.build(TINY, CORPUS, 0)
+    backwards = replace_recipe(plain, REVERSED)
+    sources = [pair.source for pair in CORPUS.test]
+    mirrored = [source[::-1] for source in sources]
+    assert backwards.translate(sources) == plain.translate(mirrored)
+    assert backwards.translate(sources) != plain.translate(sources)
+    turned = recipes.read_backwards(CORPUS.test)
+    assert backwards.pairs(CORPUS.test) == turned
+    assert plain.pairs(CORPUS.test) == CORPUS.test
+    assert recipes.forced_predictions(
+        backwards, CORPUS.test
+    ) == recipes.forced_predictions(plain, turned)
+    a = recipes.evaluate(backwards, CORPUS.test)
+    b = recipes.evaluate(plain, turned)
+    # Recall is by the place in the sentence, not in the order of reading.
+    b.pop("recall_by_source_position")
+    long = [p for p in CORPUS.test if len(p.source) > recipes.LONG]
+    assert a.pop("recall_by_source_position") == recall_by_source_position(
+        backwards.translate([pair.source for pair in long]),
+        [pair.target for pair in long],
+        [pair.sure for pair in long],
+        [len(pair.source) for pair in long],
+    )
+    assert a == b
+    valid = recipes.read_backwards(CORPUS.valid)
+    assert recipes.validate(backwards, CORPUS.valid) == recipes.validate(
+        plain, valid
+    )
+
+
+def replace_recipe(trained, recipe):
+    return Trained(
+        trained.model,
+        trained.source_vocab,
+        trained.target_vocab,
+        trained.history,
+        recipe,
+    )
+
+
+def test_training_reverses_the_sources(fits):
+    recipes.train(REVERSED, progress=False)
+    (call,) = fits
+    vocab = recipes.build(REVERSED, CORPUS, 0).source_vocab
+    for encoded, pair in zip(call[1], CORPUS.train, strict=True):
+        assert vocab.decode(encoded.source) == [*pair.source[::-1]]
+
+
+# What is measured
+
+
+def some_outputs(pairs):
+    """Right, cut short, one word wrong, and empty, in turn."""
+    outputs = []
+    for i, pair in enumerate(pairs):
+        words = [*pair.target]
+        outputs.append(
+            [words, words[: len(words) // 2], ["non", *words[1:]], []][i % 4]
+        )
+    return outputs
+
+
+@pytest.mark.parametrize("recipe", [TINY, REVERSED])
+def test_evaluate_computed_again(recipe, monkeypatch):
+    trained, pairs = recipes.build(recipe, CORPUS, 0), CORPUS.test
+    outputs = some_outputs(pairs)
+    monkeypatch.setattr(Trained, "translate", lambda *a, **k: outputs)
+    found = recipes.evaluate(trained, pairs)
+    texts = [detokenize(words) for words in outputs]
+    references = [detokenize(pair.target) for pair in pairs]
+    scorer = BLEU()
+    score = scorer.corpus_score(texts, [references])
+    assert 0 < found["bleu"] == score.score < 100
+    assert found["precisions"] == score.precisions
+    assert found["brevity_penalty"] == score.bp < 1
+    assert found["signature"] == str(scorer.get_signature())
+    assert len(found["bleu_by_length"]) == len(LENGTH_BUCKETS)
+    for (low, high), value in zip(
+        LENGTH_BUCKETS, found["bleu_by_length"], strict=True
+    ):
+        rows = [i for i, p in enumerate(pairs) if low <= len(p.source) <= high]
+        if not rows:
+            assert value is None
+            continue
+        part = BLEU().corpus_score(
+            [texts[i] for i in rows], [[references[i] for i in rows]]
+        )
+        assert value == part.score
+    right = sum(o == [*p.target] for o, p in zip(outputs, pairs, strict=True))
+    assert found["exact"] == right / len(pairs) > 0
+    nll, count, hits, seen = 0.0, 0, {}, {}
+    for pair in pairs:  # one at a time, one step at a time
+        source = pair.source[::-1] if recipe.reverse_source else pair.source
+        ids = torch.tensor([[*trained.source_vocab.encode(source), 2]])
+        memory = trained.model.encode(ids, torch.ones_like(ids).bool())
+        token, state = torch.tensor([1]), None
+        truth = [*trained.target_vocab.encode(pair.target), 2]
+        for t, word in enumerate(truth):
+            logits, state, _ = trained.model.step(memory, token, state)
+            log_probs = logits[0].detach().double().log_softmax(0)
+            nll, count = nll - float(log_probs[word]), count + 1
+            if t < len(pair.target):
+                best = trained.target_vocab.decode([int(log_probs.argmax())])
+                seen[t // 5] = seen.get(t // 5, 0) + 1
+                hit = best == [pair.target[t]]
+                hits[t // 5] = hits.get(t // 5, 0) + hit
+            token = torch.tensor([word])
+    assert found["perplexity"] == pytest.approx(
+        math.exp(nll / count), rel=1e-4
+    )
+    forced = found["accuracy_by_position"]["teacher_forced"]
+    assert forced == [hits[b] / seen[b] for b in sorted(seen)]
+    free = found["accuracy_by_position"]["free_running"]
+    first = [
+        o[t] == p.target[t] if t < len(o) else False
+        for o, p in zip(outputs, pairs, strict=True)
+        for t in range(min(5, len(p.target)))
+    ]
+    assert 0 < free[0] == sum(first) / len(first) < 1
+
+
+def test_recall_is_of_long_sentences_with_gold_links(monkeypatch):
+    pairs = [p for p in CORPUS.train if len(p.source) > recipes.LONG]
+    assert len(pairs) > 3
+    short = [p for p in CORPUS.train if len(p.source) <= recipes.LONG]
+    trained = recipes.build(TINY, CORPUS, 0)
+    # The long ones are answered by the last half of the reference.
+    halves = [[*p.target[len(p.target) // 2 :]] for p in pairs]
+    monkeypatch.setattr(
+        Trained, "translate", lambda *a, **k: halves + [[] for _ in short]
+    )
+    recall = recipes.evaluate(trained, pairs + short)[
+        "recall_by_source_position"
+    ]
+    assert len(recall) == 10 and recall[0] < 0.5 < recall[-1]
+    bare = [replace(p, sure=frozenset()) for p in pairs]
+    monkeypatch.setattr(Trained, "translate", lambda *a, **k: halves)
+    found = recipes.evaluate(trained, bare)
+    assert found["recall_by_source_position"] is None
+
+
+def test_forced_predictions_go_on_after_a_wrong_end():
+    """An argmax of <eos> in the middle must not cut the sentence off."""
+    trained = recipes.build(TINY, CORPUS, 0)
+    with torch.no_grad():
+        trained.model.decoder.output.bias[2] = 100.0
+    predictions = recipes.forced_predictions(trained, CORPUS.test, 7)
+    assert predictions == [["<eos>"] * len(p.target) for p in CORPUS.test]
+
+
+def test_evaluate_passes_search_options_on(monkeypatch):
+    seen = {}
+    trained = recipes.build(TINY, CORPUS, 0)
+
+    def watched(*args, **options):
+        seen.update(options)
+        return some_outputs(CORPUS.test)
+
+    monkeypatch.setattr(recipes, "translate", watched)
+    recipes.evaluate(trained, CORPUS.test, beam_size=4, max_steps=9)
+    assert seen == {"beam_size": 4, "max_steps": 9}
+
+
+# Results files
+
+FIELDS = {
+    "name", "seed", "command", "recipe", "corpus_fingerprint", "commit",
+    "versions", "machine", "training_seconds", "seconds", "parameters",
+    "history", "metrics",
+}  # fmt: skip
+
+
+def _no_constant(name):
+    raise ValueError(f"{name} is not JSON")
+
+
+def test_reproduce_writes_a_complete_file(monkeypatch, tmp_path):
+    path = recipes.reproduce("tiny", seed=3, progress=False)
+    assert path == tmp_path / "results" / "tiny-seed3.json"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    text = path.read_text("utf-8")
+    result = json.loads(text, parse_constant=_no_constant)
+    assert text.endswith("}\n") and str(tmp_path) not in text
+    assert result.keys() == FIELDS
+    assert result["name"] == "tiny" and result["seed"] == 3
+    assert result["command"] == "python -m s2s_lib reproduce tiny --seed 3"
+    assert result["recipe"] == asdict(TINY)
+    assert result["corpus_fingerprint"] == CORPUS.fingerprint()
+    assert {"python", "torch", "numpy", "sacrebleu"} <= result[
+        "versions"
+    ].keys()
+    assert "cores" in result["machine"] and "thread" in result["machine"]
+    assert 0 < result["training_seconds"] <= result["seconds"]
+    trained = recipes.train("tiny", 3, progress=False)
+    count = sum(p.numel() for p in trained.model.parameters())
+    assert result["parameters"] == count
+    assert result["history"] == recipes.rounded(trained.history)
+    metrics = recipes.evaluate(trained, CORPUS.test)
+    assert result["metrics"] == recipes.rounded(metrics)
+    assert recipes.load_results("tiny") == [result]
+
+
+def test_results_come_by_rising_seed(tmp_path):
+    for name, seed in [("a", 10), ("a", 2), ("a", 0), ("a-b", 1)]:
+        path = tmp_path / "results" / f"{name}-seed{seed}.json"
+        path.write_text(json.dumps({"seed": seed, "name": name}))
+    assert [r["seed"] for r in recipes.load_results("a")] == [0, 2, 10]
+    assert [r["seed"] for r in recipes.load_results("a-b")] == [1]
+
+
+def test_missing_results_say_how_to_make_them():
+    with pytest.raises(FileNotFoundError) as caught:
+        recipes.load_results("plain")
+    assert "python -m s2s_lib reproduce plain --seed 0" in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("place", ["write", "replace"])
+def test_a_failed_write_keeps_the_old_results(
+    error, place, monkeypatch, tmp_path
+):
+    path = tmp_path / "results" / "tiny-seed0.json"
+    path.write_text("old")
+    recipes.train("tiny", progress=False)
+    write = Path.write_text
+
+    def fails(target, *args, **kwargs):
+        if place == "write" and isinstance(target, Path):
+            write(target, "half")
+        raise error(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        if place == "write":
+            patch.setattr(Path, "write_text", fails)
+        else:
+            patch.setattr(recipes.os, "replace", fails)
+        with pytest.raises(error):
+            recipes.reproduce("tiny", progress=False)
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_rounding_keeps_six_digits_and_valid_json():
+    value = {
+        "a": [math.pi * 1e-9, math.nan, (1, True, None, -math.inf)],
+        "b": {"c": 1234567.89, "d": "text", "e": 123456789},
+    }
+    assert recipes.rounded(value) == {
+        "a": [3.14159e-09, None, [1, True, None, None]],
+        "b": {"c": 1234570.0, "d": "text", "e": 123456789},
+    }
+
+
+def git(folder, *command):
+    subprocess.run(
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C",
+         str(folder), *command],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+
+
+def test_the_commit_and_whether_it_was_changed(monkeypatch, tmp_path):
+    package = tmp_path / "checkout" / "s2s_lib"
+    package.mkdir(parents=True)
+    file = package / "recipes.py"
+    file.write_text("one\n")
+    monkeypatch.setattr(recipes, "__file__", str(file))
+    git(package.parent, "init")
+    assert recipes._commit() == "unknown"  # not tracked: somebody else's
+    git(package.parent, "add", ".")
+    git(package.parent, "commit", "-m", "one")
+    commit = recipes._commit()
+    assert len(commit) == 12 and set(commit) <= set("0123456789abcdef")
+    file.write_text("two\n")
+    assert recipes._commit() == commit + "+"
+    monkeypatch.setenv("PATH", "")
+    assert recipes._commit() == "unknown"
