@@ -10,7 +10,10 @@ Results go to standard output, progress and messages to standard error.
 
 import argparse
 import json
+import os
 import sys
+import tempfile
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields, replace
 from itertools import islice
@@ -36,12 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 on an error, 130 after ^C."""
     args = _parser().parse_args(arguments)
     try:
-        return args.run(args)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print(f"\nstopped; {args.on_stop(args)}", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as head does
-        sys.stderr.close()
+        # Nor can what is left be written when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (
         OSError, ValueError, KeyError, CheckpointError, TrainingError,
@@ -66,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _settings(one, RecurrentConfig)
     _settings(one, TrainingConfig)
     one.add_argument("--checkpoint-every", type=int, default=200)
-    one.add_argument("--device", default=_default_device())
+    _device_option(one)
     one.add_argument("--quiet", action="store_true", help="no progress bar")
     one.set_defaults(
         run=_train,
@@ -122,7 +128,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beam", type=int, default=1, help="1: greedy search")
     parser.add_argument("--length-penalty", type=float, default=0.0)
     parser.add_argument("--max-steps", type=int, help="longest output")
-    parser.add_argument("--device", default=_default_device())
+    _device_option(parser)
 
 
 def _settings(parser: argparse.ArgumentParser, config: type) -> None:
@@ -147,12 +153,32 @@ def _settings(parser: argparse.ArgumentParser, config: type) -> None:
             )
 
 
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _device_option(parser: argparse.ArgumentParser) -> None:
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", default=default, help="cpu, cuda, mps ...")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"--device {name} cannot be used: {why}") from error
 
 
 def _checkpoint(out: Path) -> Path:
     return out.with_name(out.name + ".checkpoint")
+
+
+def _check_writable(out: Path) -> None:
+    """Find out before the training that its result cannot be kept."""
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder; give the name of a file")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out.parent).close()
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be written: {error}") from error
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -169,10 +195,11 @@ def _train(args: argparse.Namespace) -> int:
         min_count=args.min_count,
         reverse_source=args.reverse_source,
     )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    device = _device(args.device)
+    _check_writable(args.out)
     corpus = recipes.corpus_of(recipe)
     trained = recipes.build(recipe, corpus, args.seed)
-    trained.model.to(args.device)
+    trained.model.to(device)
     pairs = encode_pairs(
         trained.pairs(corpus.train), trained.source_vocab, trained.target_vocab
     )
@@ -201,7 +228,7 @@ def _train(args: argparse.Namespace) -> int:
         progress=not args.quiet,
     )
     recipes.save(args.out, trained)
-    checkpoint.unlink()
+    checkpoint.unlink(missing_ok=True)
     _say(f"wrote {args.out}")
     return 0
 
@@ -219,8 +246,9 @@ def _options(args: argparse.Namespace) -> dict:
 
 
 def _load(args: argparse.Namespace) -> recipes.Trained:
+    device = _device(args.device)
     trained = recipes.load(args.model)
-    trained.model.to(args.device)
+    trained.model.to(device)
     return trained
 
 
@@ -236,22 +264,25 @@ def _translate(args: argparse.Namespace) -> int:
         )
     trained = _load(args)
     lines = _lines(args.text)
-    # Some lines at a time: a pipe of any length fits into memory.
-    while block := list(islice(lines, 512)):
+    # Some lines at a time: a pipe of any length fits into memory. Who types
+    # is answered line by line.
+    size = 1 if lines is sys.stdin and sys.stdin.isatty() else 512
+    while block := list(islice(lines, size)):
+        # As in the corpora: e and its accent are one letter.
+        block = [unicodedata.normalize("NFC", line) for line in block]
         sentences = [trained.source(tokenize(line)) for line in block]
         found = search.n_best(
             trained.model, sentences, trained.source_vocab, **_options(args)
         )
         for sentence, hypotheses in zip(sentences, found, strict=True):
+            if not sentence:  # an empty line in, an empty line out
+                print(flush=True)
+                continue
             for h in hypotheses[: args.n_best]:
-                words = trained.target_vocab.decode(h.tokens)
-                # An empty line in, an empty line out.
-                text = detokenize(words) if sentence else ""
+                text = detokenize(trained.target_vocab.decode(h.tokens))
                 if args.n_best > 1:
                     text = f"{h.score:.4f}\t{h.log_prob:.4f}\t{text}"
                 print(text, flush=True)
-                if not sentence:
-                    break
     return 0
 
 
@@ -260,11 +291,14 @@ def _evaluate(args: argparse.Namespace) -> int:
     recipe = trained.recipe
     if args.corpus:
         recipe = replace(recipe, corpus=args.corpus, pair=args.pair)
+    elif args.pair:
+        recipe = replace(recipe, pair=args.pair)
     corpus = recipes.corpus_of(recipe)
     pairs = getattr(corpus, args.split)
     metrics = recipes.evaluate(trained, pairs, **_options(args))
     if args.json:
-        print(json.dumps(metrics, indent=1))
+        # NaN, for a part without words, is not JSON: it becomes null.
+        print(json.dumps(recipes.rounded(metrics), indent=1))
         return 0
     print(f"{corpus.name}, {args.split}: {len(pairs):,} sentences")
     print(f"BLEU {metrics['bleu']:.2f}  {metrics['signature']}")
