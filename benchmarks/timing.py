@@ -1,0 +1,56 @@
+"""How the measurements are taken: alternating, in one process, as ratios."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: the same work done by a peer and by us.
+
+    Args:
+        work: what was done.
+        peer: who did it otherwise.
+        peer_ms, ours_ms: median milliseconds of processor time.
+        ratio: median of the ratios of neighbouring measurements; above 1
+            means that ours is faster.
+        agree: how it was checked that both did the same.
+    """
+
+    work: str
+    peer: str
+    peer_ms: float
+    ours_ms: float
+    ratio: float
+    agree: str
+
+
+def compare(
+    work: str,
+    peer: str,
+    theirs: Callable[[], object],
+    ours: Callable[[], object],
+    agree: str,
+    repeats: int = 5,
+) -> Row:
+    """Time both by turns, so that a busy machine slows both alike."""
+    theirs(), ours()  # the first call pays for what is set up once
+    pairs = [
+        (_milliseconds(theirs), _milliseconds(ours)) for _ in range(repeats)
+    ]
+    return Row(
+        work,
+        peer,
+        statistics.median(t for t, _ in pairs),
+        statistics.median(o for _, o in pairs),
+        statistics.median(t / o for t, o in pairs),
+        agree,
+    )
+
+
+def _milliseconds(run: Callable[[], object]) -> float:
+    start = time.process_time()
+    run()
+    return 1000 * (time.process_time() - start)
