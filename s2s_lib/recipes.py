@@ -20,7 +20,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pooch
 import torch
 from torch import nn
 
@@ -148,7 +147,12 @@ def build(
 
 def cache_dir() -> Path:
     """`S2S_CACHE_DIR`, or the user's cache folder for this library."""
-    return Path(os.environ.get("S2S_CACHE_DIR") or pooch.os_cache("s2s_lib"))
+    given = os.environ.get("S2S_CACHE_DIR")
+    if given:
+        return Path(given)
+    import pooch  # here, since it warns in notebooks without ipywidgets
+
+    return Path(pooch.os_cache("s2s_lib"))
 
 
 def fingerprint(recipe: Recipe, seed: int) -> str:
