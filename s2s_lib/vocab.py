@@ -14,11 +14,11 @@ PAD, SOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<sos>", "<eos>", "<unk>")
 
 _APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'"})
-# In this order: a number with its separators; the English endings 's, 't,
-# 're ... after a word; an elided French word with its apostrophe (l', qu');
-# a word with its hyphens; any other single visible character.
+# In this order: a number with its separators (3rd is a word); the English
+# endings 's, 't, 're ... after a word; an elided French word with its
+# apostrophe (l', qu'); a word with its hyphens; any other visible character.
 _TOKEN = re.compile(
-    r"\d+(?:[.,]\d+)*"
+    r"\d+(?:[.,]\d+)*(?!\w)"
     r"|(?<=\w)'(?:s|t|m|re|ve|ll|d)\b"
     r"|\baujourd'hui\b"
     r"|\b(?:[ldjmnstc]|qu|jusqu|lorsqu|puisqu|quelqu|presqu)'(?=\w)"
@@ -66,6 +66,15 @@ def detokenize(tokens: Sequence[str]) -> str:
     return _NO_SPACE_AFTER.sub(r"\1", text)
 
 
+def _check_tokens(tokens: Sequence[str]) -> None:
+    # A string is a sequence too, of letters: all would look well.
+    if isinstance(tokens, str):
+        raise TypeError(
+            f"a sentence must be a list of tokens, not the string "
+            f"{tokens[:40]!r}; split it with tokenize"
+        )
+
+
 class Vocabulary:
     """A two-way table between tokens and ids.
 
@@ -109,14 +118,26 @@ class Vocabulary:
 
         Ids are given by falling count, ties in alphabetical order, so equal
         data gives an equal table.
+
+        Raises:
+            TypeError: if a sentence is a string, not its tokens.
+            ValueError: if `max_size` has no room for the special tokens.
         """
-        counts = Counter(token for tokens in sentences for token in tokens)
+        if max_size is not None and max_size < len(SPECIALS):
+            raise ValueError(
+                f"max_size counts the {len(SPECIALS)} special tokens, so it "
+                f"must be {len(SPECIALS)} or more, not {max_size}"
+            )
+        counts = Counter()
+        for tokens in sentences:
+            _check_tokens(tokens)
+            counts.update(tokens)
         for special in SPECIALS:
             counts.pop(special, None)
         kept = [token for token, n in counts.items() if n >= min_count]
         kept.sort(key=lambda token: (-counts[token], token))
         if max_size is not None:
-            kept = kept[: max(0, max_size - len(SPECIALS))]
+            kept = kept[: max_size - len(SPECIALS)]
         return cls(kept)
 
     def __len__(self) -> int:
@@ -134,7 +155,12 @@ class Vocabulary:
         return f"Vocabulary({len(self)} ids)"
 
     def encode(self, tokens: Sequence[str]) -> list[int]:
-        """Ids of `tokens`; an unknown token becomes the id of `<unk>`."""
+        """Ids of `tokens`; an unknown token becomes the id of `<unk>`.
+
+        Raises:
+            TypeError: if `tokens` is a string.
+        """
+        _check_tokens(tokens)
         return [self._ids.get(token, UNK) for token in tokens]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
