@@ -245,7 +245,8 @@ class Encoder(nn.Module):
         has read, one behind the other.
 
         Raises:
-            ValueError: if a row of `mask` is empty.
+            ValueError: if a row of `mask` is empty, or has padding before
+                or between its tokens.
         """
         last = mask.sum(1) - 1  # last: (batch,), each row's last real token
         if bool((last < 0).any()):
@@ -253,6 +254,13 @@ class Encoder(nn.Module):
             raise ValueError(
                 f"row {row} of the source is all padding; a source needs at "
                 "least one token, and encode_pairs always gives it <eos>"
+            )
+        if bool((mask[:, 1:] > mask[:, :-1]).any()):
+            late = (mask[:, 1:] > mask[:, :-1]).any(1)
+            raise ValueError(
+                f"row {int(late.nonzero()[0, 0])} of the source has a token "
+                "after padding; padding must stand behind the sentence, "
+                "as batches.pad puts it"
             )
         rows = torch.arange(len(source), device=source.device)
         backwards = mirror(mask)

@@ -1,0 +1,210 @@
+"""Own cells, and an encoder that padding cannot reach, against torch's."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from s2s_lib.recurrent import (
+    Encoder,
+    GRUCell,
+    LSTMCell,
+    RecurrentConfig,
+    RecurrentModel,
+    RNNCell,
+    mirror,
+)
+from s2s_lib.vocab import PAD
+
+CELLS = [
+    (RNNCell, nn.RNNCell),
+    (GRUCell, nn.GRUCell),
+    (LSTMCell, nn.LSTMCell),
+]
+
+
+def run(cell, x, h, c):
+    """Three steps, then the gradients of everything that has one."""
+    state = (h, c) if isinstance(cell, LSTMCell | nn.LSTMCell) else h
+    for _ in range(3):
+        state = cell(x, state)
+    out = torch.cat(state if isinstance(state, tuple) else (state,), 1)
+    wanted = [x, h, *cell.parameters()]
+    (out * torch.arange(out.numel()).view_as(out)).sum().backward()
+    return [out, *(tensor.grad for tensor in wanted)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 4, 5), (2, 7, 3)])
+@pytest.mark.parametrize(("own", "torchs"), CELLS)
+def test_own_cell_is_torchs(own, torchs, sizes, dtype):
+    torch.manual_seed(0)
+    batch, input_size, hidden_size = sizes
+    cell = own(input_size, hidden_size).to(dtype)
+    peer = torchs(input_size, hidden_size).to(dtype)
+    peer.load_state_dict(cell.state_dict())
+    results = []
+    for module in (cell, peer):
+        torch.manual_seed(1)
+        x, h, c = (
+            torch.randn(batch, size, dtype=dtype, requires_grad=True)
+            for size in (input_size, hidden_size, hidden_size)
+        )
+        results.append(run(module, x, h, c))
+    assert len(results[0]) == 7
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(
+            mine, theirs, rtol=tolerance, atol=tolerance
+        )
+
+
+@pytest.mark.parametrize(("own", "torchs"), CELLS)
+def test_own_cell_starts_in_torchs_range(own, torchs):
+    for name, mine in own(30, 25).named_parameters():
+        theirs = torchs(30, 25).get_parameter(name)
+        assert mine.shape == theirs.shape
+        assert 0.15 < float(mine.detach().abs().max()) <= 0.2  # 1 / sqrt(25)
+
+
+def torchs_encoder(encoder, config, source, mask):
+    """The same weights in one torch.nn loop over packed sequences."""
+    peer = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[config.cell](
+        config.embedding_size,
+        config.hidden_size,
+        config.num_layers,
+        batch_first=True,
+        bidirectional=config.bidirectional,
+    ).to(encoder.embedding.weight.dtype)
+    with torch.no_grad():
+        for layer, readers in enumerate(encoder.layers):
+            for reader, suffix in zip(readers, ("", "_reverse"), strict=False):
+                for name, weight in reader.named_parameters():
+                    name = name.replace("l0", f"l{layer}") + suffix
+                    peer.get_parameter(name).copy_(weight)
+    packed = pack_padded_sequence(
+        encoder.embedding(source),
+        mask.sum(1),
+        batch_first=True,
+        enforce_sorted=False,
+    )
+    states, final = peer(packed)
+    states, _ = pad_packed_sequence(
+        states, batch_first=True, total_length=source.shape[1]
+    )
+    final = final[0] if config.cell == "lstm" else final
+    # final: (layers * directions, batch, hidden)
+    return states, final.transpose(0, 1).flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("cell", "bidirectional", "num_layers", "lengths"),
+    list(
+        itertools.product(
+            ("rnn", "gru", "lstm"),
+            (True, False),
+            (1, 3),
+            ([1], [4, 1, 6, 3]),
+        )
+    ),
+)
+def test_encoder_is_torchs_on_packed_sequences(
+    cell, bidirectional, num_layers, lengths
+):
+    torch.manual_seed(0)
+    config = RecurrentConfig(
+        cell=cell,
+        embedding_size=3,
+        hidden_size=4,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+    )
+    encoder = Encoder(9, config).double()
+    source = torch.randint(1, 9, (len(lengths), 7))
+    mask = torch.arange(7) < torch.tensor(lengths)[:, None]
+    states, summary = encoder(source, mask)
+    expected = torchs_encoder(encoder, config, source, mask)
+    torch.testing.assert_close(states, expected[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(summary, expected[1], rtol=0, atol=1e-12)
+    assert summary.shape[1] == encoder.summary_size
+    assert states.shape[2] == encoder.state_size
+
+
+def test_mirror_by_hand():
+    mask = torch.arange(6) < torch.tensor([4, 6, 1])[:, None]
+    assert mirror(mask).tolist() == [
+        [3, 2, 1, 0, 4, 5],
+        [5, 4, 3, 2, 1, 0],
+        [0, 1, 2, 3, 4, 5],
+    ]
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_no_gradient_comes_from_padding(cell):
+    torch.manual_seed(0)
+    config = RecurrentConfig(cell=cell, embedding_size=3, hidden_size=4)
+    model = RecurrentModel(9, 9, config)
+    # Words 7 and 8 stand behind the ends only, and must learn nothing.
+    source = torch.tensor([[4, 5, 2, 7, 8], [6, 2, 8, 8, 7]])
+    mask = torch.tensor([[True] * 3 + [False] * 2, [True] * 2 + [False] * 3])
+    memory = model.encode(source, mask)
+    logits, _ = model.decode(memory, torch.tensor([[1, 4], [1, 5]]))
+    (logits.square().sum() + memory.states.sum()).backward()
+    grad = model.encoder.embedding.weight.grad
+    touched = grad.abs().sum(1) > 0
+    assert touched.tolist() == [i in (2, 4, 5, 6) for i in range(9)]
+    assert not model.encoder.embedding.weight[PAD].any()
+
+
+def test_masks_that_no_reader_understands_are_refused():
+    model = RecurrentModel(9, 9, RecurrentConfig(hidden_size=4))
+    source = torch.full((2, 3), 4)
+    with pytest.raises(ValueError, match=r"row 1 .* all padding"):
+        model.encode(source, torch.tensor([[True] * 3, [False] * 3]))
+    for row in ([False, True, True], [True, False, True]):
+        mask = torch.tensor([[True] * 3, row])
+        with pytest.raises(ValueError, match=r"row 1 .* behind"):
+            model.encode(source, mask)
+
+
+@pytest.mark.parametrize("size", [None, 2])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_context_is_all_that_the_decoder_sees(cell, size):
+    """Equal C, equal logits: states and mask are not looked at."""
+    torch.manual_seed(0)
+    config = RecurrentConfig(
+        cell=cell, hidden_size=4, context="every_step", context_size=size
+    )
+    model = RecurrentModel(9, 9, config)
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    memory = model.encode(torch.randint(4, 9, (2, 3)), mask)
+    assert memory.context.shape == (2, size or 8)
+    target = torch.tensor([[1, 5, 6]] * 2)
+    logits, weights = model.decode(memory, target)
+    assert weights is None
+    blind = memory._replace(states=memory.states * 0, mask=~memory.mask)
+    assert torch.equal(model.decode(blind, target)[0], logits)
+    # The same first state with another C: C is part of every input.
+    other = memory._replace(context=memory.context.flip(0))
+    changed = (model.decode(other, target)[0] - logits).detach()
+    assert float(changed.abs().amax(2).min()) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"cell": "GRU"}, "cell"),
+        ({"context": "never"}, "context"),
+        ({"hidden_size": 0}, "hidden_size"),
+        ({"embedding_size": -1}, "embedding_size"),
+        ({"num_layers": 0}, "num_layers"),
+        ({"context_size": 0}, "context_size"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"dropout": -0.1}, "dropout"),
+    ],
+)
+def test_impossible_settings_are_named(settings, named):
+    with pytest.raises(ValueError, match=named):
+        RecurrentConfig(**settings)
