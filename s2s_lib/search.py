@@ -52,7 +52,13 @@ def take_rows(tree: Any, rows: Int[Tensor, " kept"]) -> Any:
 
 def _step_limits(max_steps: int | Tensor, memory: Any) -> Tensor:
     batch, device = memory.mask.shape[0], memory.mask.device
-    limits = torch.as_tensor(max_steps, device=device).expand(batch)
+    limits = torch.as_tensor(max_steps, device=device)
+    if limits.dim() and limits.shape != (batch,):
+        raise ValueError(
+            f"max_steps must be one number or one per sentence ({batch}), "
+            f"not of shape {tuple(limits.shape)}"
+        )
+    limits = limits.expand(batch)
     if batch and int(limits.min()) < 1:
         raise ValueError(
             f"max_steps must be 1 or more, not {int(limits.min())}"
@@ -63,6 +69,12 @@ def _step_limits(max_steps: int | Tensor, memory: Any) -> Tensor:
 def _log_probs(logits: Tensor) -> Tensor:
     """Log-probabilities in float32, never of `<pad>` or `<sos>`."""
     log_probs = logits.float().log_softmax(-1)
+    # One NaN makes a whole row NaN, so one column is enough to look at.
+    if bool(log_probs[..., EOS].isnan().any()):
+        raise ValueError(
+            "the model's logits hold NaN or infinity; its weights are "
+            "damaged or its training has diverged"
+        )
     log_probs[..., [PAD, SOS]] = -torch.inf
     return log_probs
 
@@ -147,6 +159,8 @@ def sample(
         )
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be 1 or more, not {top_k}")
+    # Both limits are reached long before; beyond them float32 overflows.
+    temperature = min(max(temperature, 1e-30), 1e30)
 
     def draw(log_probs: Tensor) -> Tensor:
         scores = log_probs / temperature
@@ -185,6 +199,7 @@ def beam(
     A beginning that draws `<eos>` while it is among the best leaves the
     beam and is kept aside. A sentence stops when no beginning in its beam
     can beat the hypotheses kept, so a beam wide enough is exhaustive search.
+    Beginnings of exactly equal probability are taken in any order.
 
     Args:
         model, memory, max_steps: as for `greedy`.
@@ -241,6 +256,9 @@ def beam(
             )
         # The k best that go on, in order: ends are pushed to the back.
         totals, order = best.masked_fill(ends, -torch.inf).topk(k, dim=1)
+        # A place that nothing fills holds the best beginning again, at
+        # probability zero: the model is only ever fed what can occur.
+        order = order.where(totals.isfinite(), order[:, :1])
         parent, drawn = parent.gather(1, order), drawn.gather(1, order)
         rows = torch.arange(len(alive), device=device)[:, None]
         tokens = torch.cat([tokens[rows, parent], drawn[..., None]], dim=2)
