@@ -32,13 +32,15 @@ class BleuScore:
     signature: str
 
 
-def _check_lengths(hypotheses: Sequence, references: Sequence) -> None:
-    if len(hypotheses) != len(references):
+def _check_lengths(**sides: Sequence) -> None:
+    """Each side has something for every sentence, and there is one."""
+    counts = {name: len(side) for name, side in sides.items()}
+    if len(set(counts.values())) > 1:
         raise ValueError(
-            f"every hypothesis needs its reference: {len(hypotheses)} "
-            f"hypotheses came with {len(references)} references"
+            "each sentence needs one entry of each kind, but there are "
+            + ", ".join(f"{n} {name}" for name, n in counts.items())
         )
-    if not hypotheses:
+    if not all(counts.values()):
         raise ValueError("a score needs at least one sentence, and got none")
 
 
@@ -57,7 +59,7 @@ def bleu(
     Raises:
         ValueError: if the two differ in number or are empty.
     """
-    _check_lengths(hypotheses, references)
+    _check_lengths(hypotheses=hypotheses, references=references)
     scorer = BLEU(lowercase=lowercase)
     result = scorer.corpus_score(list(hypotheses), [list(references)])
     return BleuScore(
@@ -86,8 +88,9 @@ def bleu_by_length(
     Returns:
         A score per bucket, None for a bucket without sentences.
     """
-    _check_lengths(hypotheses, references)
-    _check_lengths(lengths, references)
+    _check_lengths(
+        hypotheses=hypotheses, references=references, lengths=lengths
+    )
     scores = []
     for low, high in buckets:
         rows = [i for i, n in enumerate(lengths) if low <= n <= high]
@@ -111,6 +114,9 @@ def perplexity(total_nll: float, num_tokens: int) -> float:
             true prefix given at every step.
         num_tokens: how many tokens that covers, `<eos>` included.
 
+    Returns:
+        The perplexity; infinity where it is too large for a float.
+
     Raises:
         ValueError: if `num_tokens` is below 1.
     """
@@ -118,7 +124,10 @@ def perplexity(total_nll: float, num_tokens: int) -> float:
         raise ValueError(
             f"perplexity needs at least one token, not {num_tokens}"
         )
-    return math.exp(total_nll / num_tokens)
+    try:
+        return math.exp(total_nll / num_tokens)
+    except OverflowError:
+        return math.inf
 
 
 def alignment_error_rate(
@@ -139,8 +148,7 @@ def alignment_error_rate(
         ValueError: if the three differ in number, are empty, or hold no
             link at all.
     """
-    _check_lengths(predicted, sure)
-    _check_lengths(predicted, possible)
+    _check_lengths(predicted=predicted, sure=sure, possible=possible)
     hits = total = 0
     for a, s, p in zip(predicted, sure, possible, strict=True):
         links, certain = set(a), set(s)
@@ -167,7 +175,7 @@ def accuracy_by_position(
     Returns:
         One share per bin, up to the longest reference.
     """
-    _check_lengths(predictions, references)
+    _check_lengths(predictions=predictions, references=references)
     bins = 1 + (max(map(len, references)) - 1) // width
     hits, seen = [0] * bins, [0] * bins
     for predicted, reference in zip(predictions, references, strict=True):
@@ -197,14 +205,27 @@ def recall_by_source_position(
 
     Returns:
         One share per part; NaN for a part without links.
+
+    Raises:
+        ValueError: if the four differ in number or are empty, or a link
+            lies outside its sentence.
     """
-    _check_lengths(predictions, references)
-    _check_lengths(predictions, sure)
+    _check_lengths(
+        predictions=predictions,
+        references=references,
+        sure=sure,
+        source_lengths=source_lengths,
+    )
     hits, seen = [0] * bins, [0] * bins
     rows = zip(predictions, references, sure, source_lengths, strict=True)
     for predicted, reference, links, length in rows:
         found = _matched_positions(predicted, reference)
         for i, j in links:
+            if not (0 <= i < length and 0 <= j < len(reference)):
+                raise ValueError(
+                    f"link {(i, j)} lies outside its sentence: {length} "
+                    f"source and {len(reference)} target tokens"
+                )
             part = i * bins // length
             seen[part] += 1
             hits[part] += j in found

@@ -1,0 +1,277 @@
+"""Scores against sacreBLEU, against the papers, and by hand."""
+
+import math
+import random
+from collections import Counter
+
+import pytest
+import sacrebleu
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s2s_lib.metrics import (
+    accuracy_by_position,
+    alignment_error_rate,
+    bleu,
+    bleu_by_length,
+    perplexity,
+    recall_by_source_position,
+)
+
+
+def sentences(number, seed, noise=0.3):
+    """References, and hypotheses that are often right and often short."""
+    draw = random.Random(seed)
+    pairs = []
+    for _ in range(number):
+        reference = draw.choices("abcde", k=draw.randint(4, 12))
+        hypothesis = [
+            draw.choice("abcde") if draw.random() < noise else token
+            for token in reference
+            if draw.random() > noise / 3
+        ]
+        pairs.append((" ".join(hypothesis), " ".join(reference)))
+    return [list(side) for side in zip(*pairs, strict=True)]
+
+
+def papers_bleu(hypotheses, references):
+    """BLEU as `papineni2002` defines it, on tokens between spaces."""
+    matched, possible = [0] * 4, [0] * 4
+    c = r = 0
+    for hypothesis, reference in zip(hypotheses, references, strict=True):
+        ours, theirs = hypothesis.split(), reference.split()
+        c, r = c + len(ours), r + len(theirs)
+        for n in range(1, 5):
+            grams, wanted = (
+                Counter(tuple(side[i : i + n]) for i in range(len(side)))
+                for side in (ours, theirs)
+            )
+            for gram, count in grams.items():
+                if len(gram) == n:
+                    possible[n - 1] += count
+                    matched[n - 1] += min(count, wanted[gram])
+    precisions = [m / p for m, p in zip(matched, possible, strict=True)]
+    brevity = 1.0 if c > r else math.exp(1 - r / c)
+    mean = math.exp(sum(math.log(p) for p in precisions) / 4)
+    return 100 * brevity * mean, [100 * p for p in precisions], brevity
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_bleu_is_sacrebleus_to_the_digit(lowercase):
+    hypotheses = ["The cat, it sat.", "A Dog's bone costs 1,000!", "l'eau ."]
+    references = ["the cat sat; it sat.", "a dog's bone costs 1,000!", "L'eau"]
+    mine = bleu(hypotheses, references, lowercase)
+    theirs = sacrebleu.corpus_bleu(
+        hypotheses, [references], lowercase=lowercase
+    )
+    assert mine.score == theirs.score
+    assert mine.precisions == tuple(theirs.precisions)
+    assert mine.brevity_penalty == theirs.bp
+    assert mine.hypothesis_length == theirs.sys_len
+    assert mine.reference_length == theirs.ref_len
+    case = "lc" if lowercase else "mixed"
+    assert mine.signature == (
+        f"nrefs:1|case:{case}|eff:no|tok:13a|smooth:exp"
+        f"|version:{sacrebleu.__version__}"
+    )
+    assert (mine.score > 40) == lowercase
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bleu_is_the_papers(seed):
+    hypotheses, references = sentences(20, seed)
+    if seed % 2:  # output that is too long has no penalty
+        hypotheses, references = references, hypotheses
+    score, precisions, brevity = papers_bleu(hypotheses, references)
+    mine = bleu(hypotheses, references)
+    assert (brevity == 1.0) == bool(seed % 2)
+    assert mine.score == pytest.approx(score, abs=1e-9)
+    assert mine.precisions == pytest.approx(precisions, abs=1e-9)
+    assert mine.brevity_penalty == pytest.approx(brevity, abs=1e-12)
+
+
+def test_bleu_is_of_the_corpus_and_not_a_mean_of_sentences():
+    hypotheses, references = sentences(20, seed=3)
+    single = [
+        bleu([h], [r]).score
+        for h, r in zip(hypotheses, references, strict=True)
+    ]
+    mean = sum(single) / len(single)
+    assert abs(bleu(hypotheses, references).score - mean) > 1
+
+
+def test_bleu_of_the_reference_and_of_nothing():
+    _, references = sentences(5, seed=0)
+    assert bleu(references, references).score == pytest.approx(100)
+    assert bleu([""] * 5, references).score == 0
+
+
+def test_bleu_by_length_cuts_at_closed_bounds():
+    hypotheses, references = sentences(40, seed=5)
+    lengths = [1 + i % 8 for i in range(40)]
+    buckets = ((1, 3), (4, 4), (5, 7), (90, 99))
+    found = bleu_by_length(hypotheses, references, lengths, buckets)
+    for (low, high), score in zip(buckets, found, strict=True):
+        rows = [i for i in range(40) if lengths[i] in range(low, high + 1)]
+        if not rows:
+            assert score is None
+            continue
+        expected = sacrebleu.corpus_bleu(
+            [hypotheses[i] for i in rows], [[references[i] for i in rows]]
+        )
+        assert score == expected.score
+    assert found[3] is None
+    assert len(set(found)) == 4
+    upper = [reference.upper() for reference in references]
+    assert found == bleu_by_length(
+        hypotheses, upper, lengths, buckets, lowercase=True
+    )
+
+
+def test_perplexity_by_hand():
+    # 1/2, 1/4 and 1/8: two bits a token in the mean, 4 ways to go on.
+    nll = math.log(2) + math.log(4) + math.log(8)
+    assert perplexity(nll, 3) == pytest.approx(4)
+    # A model that knows nothing branches into the whole vocabulary.
+    assert perplexity(17 * math.log(500), 17) == pytest.approx(500)
+    assert perplexity(0.0, 1) == 1
+    assert perplexity(1e6, 1) == perplexity(math.inf, 1) == math.inf
+    for number in (0, -1):
+        with pytest.raises(ValueError, match="at least one token"):
+            perplexity(1.0, number)
+
+
+SURE = [(0, 0), (1, 2)]
+POSSIBLE = [(2, 1), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "expected"),
+    [
+        (SURE, 0.0),  # all that is sure
+        (SURE + POSSIBLE, 0.0),  # what is possible costs nothing
+        ([], 1.0),  # nothing said, nothing right
+        ([(5, 5)], 1.0),  # 1 - (0 + 0) / (1 + 2)
+        ([(0, 0)], 1 - 2 / 3),  # (1 + 1) / (1 + 2)
+        (POSSIBLE, 1 - 2 / 4),  # (0 + 2) / (2 + 2)
+        ([(0, 0), (2, 1), (3, 3)], 1 - 3 / 5),  # (1 + 2) / (3 + 2)
+        ([(2, 0), (0, 0)], 1 - 2 / 4),  # (source, target), not the reverse
+        ([(0, 0), (0, 0)], 1 - 2 / 3),  # a link counts once
+    ],
+)
+def test_alignment_error_rate_by_hand(predicted, expected):
+    for possible in (POSSIBLE, SURE + POSSIBLE):
+        found = alignment_error_rate([predicted], [SURE], [possible])
+        assert found == pytest.approx(expected)
+
+
+LINKS = st.frozensets(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+ROWS = st.lists(st.tuples(LINKS, LINKS, LINKS), min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS)
+def test_alignment_error_rate_is_the_papers(rows):
+    """`och2003`, over the links of the whole corpus at once."""
+    a, s, p = (
+        {(n, *link) for n, row in enumerate(rows) for link in row[side]}
+        for side in range(3)
+    )
+    p |= s
+    sides = [list(side) for side in zip(*rows, strict=True)]
+    if not a and not s:
+        with pytest.raises(ValueError, match="link"):
+            alignment_error_rate(*sides)
+        return
+    expected = 1 - (len(a & s) + len(a & p)) / (len(a) + len(s))
+    found = alignment_error_rate(*sides)
+    assert found == pytest.approx(expected)
+    assert 0 <= found <= 1
+    if a and a == s == p:
+        # Without a distinction it is 1 - F1: recall and precision are 1.
+        assert found == 0
+
+
+def test_accuracy_by_position_by_hand():
+    references = [list("abcde"), list("ab"), list("abc")]
+    predictions = [list("abxdexx"), list("ba"), list("ab")]
+    # Positions 0, 1: right are 2 + 0 + 2 of 6; 2, 3: 0 + 1 + 0 of 3; 4: 1.
+    found = accuracy_by_position(predictions, references, width=2)
+    assert found == pytest.approx([4 / 6, 1 / 3, 1.0])
+    found = accuracy_by_position(predictions, references, width=1)
+    assert found == pytest.approx([2 / 3, 2 / 3, 0, 1, 1])
+    found = accuracy_by_position(predictions, references)
+    assert found == pytest.approx([6 / 10])
+    assert accuracy_by_position([["a"]], [[]]) == []
+    assert accuracy_by_position([[]], [["a"] * 6]) == [0.0, 0.0]
+
+
+def test_recall_by_source_position_by_hand():
+    # Source of 4, two parts: links (0, 0), (1, 2) and (3, 1).
+    links = [(0, 0), (1, 2), (3, 1)]
+    for predicted, expected in (
+        ("abc", [1.0, 1.0]),
+        ("cab", [1.0, 1.0]),  # at any place
+        ("a", [0.5, 0.0]),
+        ("bbb", [0.0, 1.0]),
+        ("", [0.0, 0.0]),
+    ):
+        found = recall_by_source_position(
+            [list(predicted)], [list("abc")], [links], [4], bins=2
+        )
+        assert found == expected
+
+
+def test_recall_uses_a_repeated_word_once():
+    """The reference has "a" twice; one "a" counts for the nearer of them."""
+    links = [[(0, 0), (1, 1), (2, 2)]]
+    for predicted, expected in (
+        ("abx", [1.0, 1.0, 0.0]),
+        ("xba", [0.0, 1.0, 1.0]),
+        ("aba", [1.0, 1.0, 1.0]),
+        ("aaa", [1.0, 0.0, 1.0]),
+    ):
+        found = recall_by_source_position(
+            [list(predicted)], [list("aba")], links, [3], bins=3
+        )
+        assert found == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text("abc", max_size=8), st.text("abc", min_size=1, max_size=8))
+def test_recall_of_all_positions_is_that_of_bags_of_words(text, wanted):
+    links = [(i, i) for i in range(len(wanted))]
+    found = recall_by_source_position(
+        [list(text)], [list(wanted)], [links], [len(wanted)], bins=1
+    )
+    common = Counter(text) & Counter(wanted)
+    assert found == [pytest.approx(common.total() / len(wanted))]
+
+
+def test_recall_of_a_part_without_links_is_not_a_number():
+    found = recall_by_source_position(
+        [["a"]], [["a"]], [[(9, 0)]], [10], bins=2
+    )
+    assert math.isnan(found[0])
+    assert found[1] == 1.0
+
+
+def test_links_outside_their_sentence_are_named():
+    for link in ((1, 0), (0, 1), (-1, 0)):
+        with pytest.raises(ValueError, match="outside"):
+            recall_by_source_position([["a"]], [["a"]], [[link]], [1])
+
+
+def test_sides_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match="2 hypotheses, 1 references"):
+        bleu(["a", "b"], ["a"])
+    with pytest.raises(ValueError, match="2 lengths"):
+        bleu_by_length(["a"], ["a"], [1, 2], [(1, 2)])
+    with pytest.raises(ValueError, match="2 possible"):
+        alignment_error_rate([[]], [[]], [[], []])
+    with pytest.raises(ValueError, match="0 predictions"):
+        accuracy_by_position([], [["a"]])
+    with pytest.raises(ValueError, match="2 source_lengths"):
+        recall_by_source_position([["a"]], [["a"]], [[]], [1, 2])
+    with pytest.raises(ValueError, match="at least one sentence"):
+        bleu([], [])
