@@ -4,12 +4,15 @@ Colours mean roles, the same in every picture of the book, and each role has
 a marker or line style of its own too, so that colour is never the only clue.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
+
+# None stands for a value that there is not: a gap in the line.
+Numbers = Sequence[float | int | None] | np.ndarray
 
 ROLES = {
     "encoder": "#0b6e99",
@@ -35,8 +38,8 @@ def new_axes(width: float = 6.4, height: float = 3.6) -> Axes:
 
 
 def curves(
-    x: Sequence[float],
-    series: Mapping[str, Sequence[float] | Sequence[Sequence[float]]],
+    x: Numbers,
+    series: Mapping[str, Numbers | Sequence[Numbers]],
     xlabel: str,
     ylabel: str,
     ax: Axes | None = None,
@@ -86,7 +89,7 @@ def curves(
 
 def length_curve(
     buckets: Sequence[tuple[int, int]],
-    series: Mapping[str, Sequence[float] | Sequence[Sequence[float]]],
+    series: Mapping[str, Numbers | Sequence[Numbers]],
     ax: Axes | None = None,
     ylabel: str = "BLEU",
 ) -> Axes:
@@ -100,7 +103,7 @@ def length_curve(
 
 
 def learning_curve(
-    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float | int]]]],
     value: str,
     ylabel: str,
     ax: Axes | None = None,
@@ -132,11 +135,11 @@ def learning_curve(
 
 
 def heat_map(
-    weights: Sequence[Sequence[float]] | np.ndarray,
+    weights: Sequence[Numbers] | np.ndarray,
     source: Sequence[str],
     target: Sequence[str],
-    boxes: Sequence[tuple[int, int]] = (),
-    faint_boxes: Sequence[tuple[int, int]] = (),
+    boxes: Collection[tuple[int, int]] = (),
+    faint_boxes: Collection[tuple[int, int]] = (),
     ax: Axes | None = None,
 ) -> Axes:
     """Weights of target rows on source columns, from 0 to 1.
@@ -186,8 +189,8 @@ def heat_map(
 def alignment(
     source: Sequence[str],
     target: Sequence[str],
-    sure: Sequence[tuple[int, int]],
-    possible: Sequence[tuple[int, int]] = (),
+    sure: Collection[tuple[int, int]],
+    possible: Collection[tuple[int, int]] = (),
     ax: Axes | None = None,
 ) -> Axes:
     """Two sentences one above the other, linked word to word.
@@ -234,7 +237,7 @@ def alignment(
 
 
 def bars(
-    values: Mapping[str, float], ylabel: str, ax: Axes | None = None
+    values: Mapping[str, float | int], ylabel: str, ax: Axes | None = None
 ) -> Axes:
     """One bar per name, with its value written on it."""
     ax = new_axes() if ax is None else ax
