@@ -1,0 +1,156 @@
+"""Padding, masks, and an epoch that misses and repeats no pair."""
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s2s_lib.batches import (
+    POOL,
+    Batch,
+    EncodedPair,
+    collate,
+    encode_pairs,
+    make_batches,
+    pad,
+)
+from s2s_lib.grammar import SentencePair
+from s2s_lib.vocab import EOS, PAD, SOS, UNK, Vocabulary
+
+IDS = st.lists(st.integers(3, 9), max_size=5)
+PAIRS = st.lists(
+    st.builds(
+        lambda s, t: EncodedPair([*s, EOS], [*t, EOS]),
+        IDS,
+        IDS,
+    ),
+    max_size=30,
+)
+
+
+def random_pairs(number, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 40, (number, 2), generator=generator).tolist()
+    return [
+        EncodedPair([4 + i, *[4] * s, EOS], [4 + i, *[4] * t, EOS])
+        for i, (s, t) in enumerate(lengths)
+    ]
+
+
+def unpacked(batches):
+    """The pairs of some batches, as they were before padding."""
+    return [
+        (tuple(source[mask].tolist()), tuple(target[other].tolist()))
+        for batch in batches
+        for source, mask, target, other in zip(
+            batch.source,
+            batch.source_mask,
+            batch.target_out,
+            batch.target_mask,
+            strict=True,
+        )
+    ]
+
+
+def padded_share(batches):
+    masks = [m for b in batches for m in (b.source_mask, b.target_mask)]
+    return 1 - sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(IDS, min_size=1, max_size=6))
+def test_pad_keeps_every_id_and_marks_it(rows):
+    ids, mask = pad(rows)
+    assert ids.shape == mask.shape == (len(rows), max(map(len, rows)))
+    assert ids.dtype == torch.int64
+    assert mask.dtype == torch.bool
+    for row, padded, real in zip(rows, ids, mask, strict=True):
+        assert padded.tolist() == row + [PAD] * (len(padded) - len(row))
+        assert real.tolist() == [t < len(row) for t in range(len(real))]
+
+
+def test_pad_marks_what_was_given_even_if_its_id_is_that_of_padding():
+    assert pad([[PAD, 5], [7]])[1].tolist() == [[True, True], [True, False]]
+
+
+def test_pad_and_collate_refuse_nothing_at_all():
+    for call in (pad, collate):
+        with pytest.raises(ValueError, match="at least one"):
+            call([])
+
+
+def test_encode_pairs_ends_both_sides_and_knows_unknown_words():
+    pairs = [SentencePair(("a", "x"), ("b",)), SentencePair((), ())]
+    encoded = encode_pairs(pairs, Vocabulary(["a"]), Vocabulary(["c", "b"]))
+    assert encoded == [([4, UNK, EOS], [5, EOS]), ([EOS], [EOS])]
+
+
+def test_collate_by_hand():
+    batch = collate([EncodedPair([4, 2], [5, 6, 2]), EncodedPair([2], [2])])
+    assert batch.source.tolist() == [[4, 2], [2, 0]]
+    assert batch.source_mask.tolist() == [[True, True], [True, False]]
+    assert batch.target_in.tolist() == [[SOS, 5, 6], [SOS, 0, 0]]
+    assert batch.target_out.tolist() == [[5, 6, EOS], [EOS, 0, 0]]
+    mask = [[True, True, True], [True, False, False]]
+    assert batch.target_mask.tolist() == mask
+    moved = batch.to("meta")
+    assert isinstance(moved, Batch)
+    assert all(tensor.device.type == "meta" for tensor in moved)
+
+
+@settings(max_examples=60, deadline=None)
+@given(PAIRS, st.integers(1, 8), st.none() | st.integers(0, 9), st.booleans())
+def test_an_epoch_has_every_pair_exactly_once(pairs, size, seed, bucket):
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    batches = list(make_batches(pairs, size, generator, bucket))
+    given_pairs = [(tuple(p.source), tuple(p.target)) for p in pairs]
+    assert Counter(unpacked(batches)) == Counter(given_pairs)
+    if seed is None:
+        assert unpacked(batches) == given_pairs
+    sizes = sorted(len(batch.source) for batch in batches)
+    full, rest = divmod(len(pairs), size)
+    assert sizes == [rest] * (rest > 0) + [size] * full
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+def test_the_generator_alone_decides_the_order(bucket):
+    pairs = random_pairs(100)
+
+    def epoch(generator):
+        return unpacked(make_batches(pairs, 8, generator, bucket))
+
+    generator = torch.Generator().manual_seed(3)
+    first, second = epoch(generator), epoch(generator)
+    torch.manual_seed(99)
+    assert epoch(torch.Generator().manual_seed(3)) == first
+    assert epoch(torch.Generator().manual_seed(4)) != first
+    assert second != first
+    assert first != unpacked(make_batches(pairs, 8))
+
+
+def test_buckets_save_padding():
+    pairs = random_pairs(1000)
+
+    def share(bucket):
+        generator = torch.Generator().manual_seed(0)
+        return padded_share(make_batches(pairs, 16, generator, bucket))
+
+    assert share(False) > 0.4
+    assert share(True) < 0.75 * share(False)
+
+
+def test_buckets_do_not_run_from_short_to_long():
+    pairs = random_pairs(16 * POOL)
+    generator = torch.Generator().manual_seed(0)
+    lengths = [b.source.shape[1] for b in make_batches(pairs, 16, generator)]
+    steps = list(pairwise(lengths))
+    rising = sum(a < b for a, b in steps)
+    assert 0.2 * len(steps) < rising < 0.8 * len(steps)
+
+
+def test_a_batch_of_no_pairs_is_refused():
+    with pytest.raises(ValueError, match="batch_size must be 1 or more"):
+        list(make_batches(random_pairs(3), 0))
