@@ -14,9 +14,11 @@ of several coordinated phrases has one.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 from s2s_lib import lexicon
 from s2s_lib.lexicon import ADJECTIVES, NOUNS, VERBS, Adjective, Noun, Verb
+from s2s_lib.vocab import detokenize
 
 BUCKETS = ((1, 10), (11, 20), (21, 30), (31, 40), (41, 60))
 SHARES = (0.22, 0.22, 0.21, 0.19, 0.16)
@@ -34,6 +36,7 @@ CONTRACTION = {
 
 # A French word, and the English positions of its sure and possible links.
 Word = tuple[str, tuple[int, ...], tuple[int, ...]]
+Words = list[Word]
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,12 @@ class SentencePair:
     @property
     def source_sentence(self) -> str:
         """The raw source text, or the joined tokens where there is none."""
-        return self.source_text or _detokenize(self.source)
+        return self.source_text or detokenize(self.source)
 
     @property
     def target_sentence(self) -> str:
         """The raw target text, or the joined tokens where there is none."""
-        return self.target_text or _detokenize(self.target)
-
-
-def _detokenize(tokens: Sequence[str]) -> str:
-    from s2s_lib.vocab import detokenize
-
-    return detokenize(list(tokens))
+        return self.target_text or detokenize(self.target)
 
 
 def starts_with_vowel(word: str) -> bool:
@@ -86,9 +83,10 @@ def _suiting(table: Sequence, attribute: str) -> dict[str, list]:
 
 NOUNS_OF = _suiting(NOUNS, "classes")
 ADJECTIVES_OF = _suiting(ADJECTIVES, "classes")
-VERBS_FOR = _suiting([v for v in VERBS if v.kind == "object"], "objects")
 VERBS_OF = _suiting(VERBS, "subjects")
-# The places that a noun or an action may be in, and other phrases of nouns.
+VERBS_FOR = _suiting([v for v in VERBS if v.kind == "object"], "objects")
+# The places that a noun or an action may be in, and other phrases of nouns:
+# a preposition and the classes of the noun after it.
 PLACES = (("in", "l"), ("near", "l"), ("behind", "l"), ("near", "pa"))
 NOUN_PHRASES = {
     "p": (*PLACES, ("with", "t")),
@@ -102,34 +100,38 @@ PLURAL = ("the",) * 7 + ("some",) * 3 + ("these",) * 2 + ("two", "three")
 POSSESSIVE = ("my", "your", "his", "her", "our", "their")
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What a verb must know of its subject."""
+class Subject(NamedTuple):
+    """What a verb must know of its subject; class as in the lexicon."""
 
     person: int
     feminine: bool
     kind: str
-    pronoun: str = ""
 
-    def form(self, adjective: Adjective) -> str:
-        """The predicate adjective that agrees with this subject."""
-        return _agree(adjective, self.feminine, self.person not in (0, 1))
+
+class NounPhrase(NamedTuple):
+    """A noun phrase; `extended`: it ends in a phrase or clause of its own."""
+
+    words: Words
+    subject: Subject
+    noun: Noun
+    determiner: str
+    extended: bool = False
 
 
 def _agree(adjective: Adjective, feminine: bool, plural: bool) -> str:
+    if plural and feminine:
+        return adjective.feminine_plural
     if plural:
-        return (
-            adjective.feminine_plural
-            if feminine
-            else adjective.masculine_plural
-        )
+        return adjective.masculine_plural
     return adjective.feminine if feminine else adjective.masculine
 
 
 class _Writer:
-    """Writes one sentence: English into `source`, French returned.
+    """Writes one sentence: each rule appends its English words to `source`
+    and returns its French ones.
 
-    Each rule appends its English words and returns its French ones.
+    `depth` is 1 where a noun may have a relative clause or a prepositional
+    phrase, else 0; `barred` names determiners that must not be used.
     """
 
     def __init__(self, random: Random) -> None:
@@ -139,7 +141,7 @@ class _Writer:
     def start(self, richness: float) -> None:
         self.source: list[str] = []
         self.classes: list[str] = []
-        self.recent: list = []
+        self.recent: list[str] = []
         self.richness = richness
 
     def say(self, word: str, word_class: str) -> int:
@@ -179,16 +181,15 @@ class _Writer:
 
     def core(
         self, kinds: str, barred: str = "", negated: bool = False
-    ) -> tuple[list[Word], Noun, bool, str]:
-        """Determiner, adjectives, noun; also the noun, plural, determiner.
+    ) -> NounPhrase:
+        """Determiner, adjectives and noun.
 
-        `barred` names determiners that must not be used here. `negated`: the
-        direct object of a negated verb, where un, une become de.
+        `negated`: the direct object of a negated verb, where un becomes de.
         """
         noun = self.fresh(NOUNS_OF[self.pick(kinds)])
         plural = self.chance(0.35)
         if negated:
-            barred = f"{barred} some two three"
+            barred += " some two three"
         determiner = self.determiner(noun, plural, barred)
         fitting = ADJECTIVES_OF[noun.classes[0]]
         adjectives: list[Adjective] = []
@@ -198,27 +199,20 @@ class _Writer:
                 second = self.fresh(fitting)
                 if not second.before:  # le petit sac rouge
                     adjectives.append(second)
-        english = noun.plural if plural else noun.name
+        english, french = noun.name, noun.french_singular
+        if plural:
+            english, french = noun.plural, noun.french_plural
         following = adjectives[0].name if adjectives else english
-        article = determiner
-        if article == "a" and following[0] in "aeiou":
-            article = "an"
-        place = self.say(article, "determiner")
+        an = determiner == "a" and following[0] in "aeiou"
+        place = self.say("an" if an else determiner, "determiner")
         before, after = [], []
         for adjective in adjectives:
             form = _agree(adjective, noun.feminine, plural)
-            # un vieil ami, un bel hôtel
-            if (
-                adjective.before
-                and form == adjective.masculine
-                and not plural
-                and not noun.feminine
-                and starts_with_vowel(noun.french_singular)
-            ):
-                form = adjective.before_vowel
+            masculine = not noun.feminine and not plural
+            if adjective.before and masculine and starts_with_vowel(french):
+                form = adjective.before_vowel  # un vieil ami
             word = self.one(adjective.name, "adjective", form)
             (before if adjective.before else after).append(word)
-        french = noun.french_plural if plural else noun.french_singular
         head = self.one(english, "noun", french)
         if negated and determiner == "a":
             form = "de"  # il ne voit pas de chien
@@ -227,192 +221,156 @@ class _Writer:
         elif plural:
             form = lexicon.PLURAL_DETERMINERS[determiner]
         else:
-            # ce chien, cette école, cet ami; mon amie, ma vieille amie
+            # cet ami, ce vieil ami; mon image, ma belle image
             vowel = starts_with_vowel(before[0][0] if before else french)
-            form = lexicon.SINGULAR_DETERMINERS[determiner][
-                2 * vowel + noun.feminine
-            ]
+            forms = lexicon.SINGULAR_DETERMINERS[determiner]
+            form = forms[2 * vowel + noun.feminine]
         words = [(form, (place,), ()), *before, head, *after]
-        return words, noun, plural, determiner
+        subject = Subject(4 if plural else 1, noun.feminine, noun.classes[0])
+        return NounPhrase(words, subject, noun, determiner)
 
-    def preposition(self, word: str) -> list[Word]:
+    def prepositional(self, word: str, kinds: str, depth: int = 0) -> Words:
+        """A preposition and a noun phrase, perhaps with a relative clause."""
         first, *rest = lexicon.PREPOSITIONS[word]
         place = self.say(word, "preposition")
-        return [(first, (place,), ())] + [(r, (), (place,)) for r in rest]
-
-    def prepositional(
-        self, word: str, kinds: str, depth: int = 0
-    ) -> list[Word]:
-        words = self.preposition(word)
-        # de + des would be de: no indefinite plural after de
-        barred = "some" if word in ("of", "near") else ""
-        phrase, noun, plural, _ = self.core(kinds, barred)
+        words = [(first, (place,), ()), *((de, (), (place,)) for de in rest)]
+        # de and des would be de: no indefinite plural after de
+        phrase = self.core(kinds, "some" if "de" in (first, *rest) else "")
+        words += phrase.words
         if depth and self.chance(0.3 * self.richness):
-            phrase += self.relative(noun, plural)
-        return words + phrase
+            words += self.relative(phrase.subject)
+        return words
 
     def noun_phrase(
-        self,
-        kinds: str,
-        depth: int = 1,
-        barred: str = "",
-        negated: bool = False,
-    ) -> tuple[list[Word], Noun, bool, bool]:
-        """A noun phrase; also its noun, plural, and if it was extended."""
-        words, noun, plural, determiner = self.core(kinds, barred, negated)
+        self, kinds: str, depth: int, barred: str = "", negated: bool = False
+    ) -> NounPhrase:
+        """A noun with a relative clause, a prepositional phrase or none."""
+        phrase = self.core(kinds, barred, negated)
+        determiner, classes = phrase.determiner, phrase.noun.classes
+        more: Words = []
         if not depth or (negated and determiner == "a"):
-            return words, noun, plural, False
-        length = len(words)
+            return phrase
         if self.chance(0.4 * self.richness):
-            words += self.relative(noun, plural)
+            more = self.relative(phrase.subject)
         elif self.chance(0.3 * self.richness):
-            choices = NOUN_PHRASES.get(noun.classes[0], ())
+            choices = NOUN_PHRASES.get(classes[0], ())
             # the friend of the queen, but not my friend of the queen
             if determiner in ("the", "a", "some"):
-                choices += OWNERS.get(noun.classes[:2], ())
+                choices += OWNERS.get(classes[:2], ())
             if choices:
-                words += self.prepositional(*self.pick(choices), depth)
-        return words, noun, plural, len(words) > length
+                more = self.prepositional(*self.pick(choices), depth)
+        return phrase._replace(words=phrase.words + more, extended=bool(more))
 
     def coordinated(
-        self, kinds: str, depth: int = 1, barred: str = ""
-    ) -> tuple[list[Word], Subject, bool]:
+        self, kinds: str, depth: int, barred: str = ""
+    ) -> NounPhrase:
         """One noun phrase, or two joined by and."""
         if not self.chance(0.2 * self.richness):
-            words, noun, plural, extended = self.noun_phrase(
-                kinds, depth, barred
-            )
-            person = 4 if plural else 1
-            subject = Subject(person, noun.feminine, noun.classes[0])
-            return words, subject, extended
-        words, first, _, _ = self.core(kinds, barred)
-        words.append(self.one("and", "conjunction", "et"))
-        others, second, _, extended = self.noun_phrase(
-            first.classes[0], depth, barred
-        )
+            return self.noun_phrase(kinds, depth, barred)
+        first = self.core(kinds, barred)
+        et = self.one("and", "conjunction", "et")
+        kind = first.subject.kind
+        second = self.noun_phrase(kind, depth, barred)
         # masculine as soon as one of the nouns is
-        feminine = first.feminine and second.feminine
-        return words + others, Subject(4, feminine, first.classes[0]), extended
+        feminine = first.noun.feminine and second.noun.feminine
+        return second._replace(
+            words=[*first.words, et, *second.words],
+            subject=Subject(4, feminine, kind),
+        )
 
-    def relative(self, noun: Noun, plural: bool) -> list[Word]:
-        """A relative clause: who, that (subject) qui; that (object) que."""
-        kind = noun.classes[0]
+    def relative(self, subject: Subject) -> Words:
+        """A clause with who, that (subject): qui, or that (object): que."""
+        kind = subject.kind
         future = self.chance(0.2)
         wanted = VERBS_FOR[kind]
         if wanted and (kind not in "pa" or self.chance(0.45)):
             verb = self.fresh(wanted)
-            word = self.one("that", "pronoun", "que")
-            french, subject = self.subject(verb.subjects, depth=0)
+            que = self.one("that", "pronoun", "que")
+            french, subject = self.subject(verb.subjects, 0)
             words = self.verb_phrase(verb, subject, future, 0, gap=True)
-            return [word, *french, *words]
+            return [que, *french, *words]
         pronoun = "who" if kind == "p" else "that"
-        word = self.one(pronoun, "pronoun", "qui")
-        subject = Subject(4 if plural else 1, noun.feminine, kind)
-        return [word, *self.predicate(subject, future, depth=0)[0]]
+        qui = self.one(pronoun, "pronoun", "qui")
+        return [qui, *self.predicate(subject, future, 0)]
 
     # Verb phrases
 
-    def subject(
-        self, kinds: str, depth: int = 1
-    ) -> tuple[list[Word], Subject]:
+    def subject(self, kinds: str, depth: int) -> tuple[Words, Subject]:
+        """A pronoun or a noun phrase."""
         if "p" in kinds and self.chance(0.35):
             english, french, person = self.pick(lexicon.SUBJECTS)
             word = self.one(english, "pronoun", french)
-            return [word], Subject(person, english == "she", "p", english)
-        if depth:
-            words, subject, _ = self.coordinated(kinds)
-            return words, subject
-        words, noun, plural, _ = self.core(kinds)
-        person = 4 if plural else 1
-        return words, Subject(person, noun.feminine, noun.classes[0])
+            return [word], Subject(person, english == "she", "p")
+        rule = self.coordinated if depth else self.noun_phrase
+        phrase = rule(kinds, depth)
+        return phrase.words, phrase.subject
 
-    def predicate(
-        self, subject: Subject, future: bool, depth: int = 1
-    ) -> tuple[list[Word], bool]:
-        """A verb phrase for this subject; also if it ends in a clause."""
+    def predicate(self, subject: Subject, future: bool, depth: int) -> Words:
         verbs = VERBS_OF[subject.kind]
         if not verbs or self.chance(0.2):
-            return self.copula(subject, future), False
-        before = len(self.source)
-        words = self.verb_phrase(self.fresh(verbs), subject, future, depth)
-        clause = any(w in ("who", "that") for w in self.source[before:])
-        return words, clause
+            return self.copula(subject, future)
+        return self.verb_phrase(self.fresh(verbs), subject, future, depth)
 
     def verbal_group(
-        self,
-        subject: Subject,
-        future: bool,
-        english: tuple[str, str, str],
-        french: str,
-        adverbs: bool,
-    ) -> tuple[list[Word], list[Word], bool]:
+        self, verb: Verb, subject: Subject, future: bool, adverbs: bool
+    ) -> tuple[Words, Words, bool]:
         """The verb with will, do, not, never and adverb.
 
-        `english`: base, third person singular, other persons. Returns the
-        French before the verb (ne), the verb and what follows it (pas,
-        adverb), and if the verb is negated.
+        Returns the French before the verb (ne), the verb and what follows
+        it (pas, adverb), and if the verb is negated.
         """
-        base, third, other = english
-        copula = base == "be"
-        kind = self.random()
-        negation = "not" if kind < 0.2 else ""
-        if adverbs and 0.2 <= kind < 0.25:
+        copula = verb is lexicon.BE
+        third = subject.person == 1
+        form = verb.third if third else verb.name
+        if copula and not third:
+            form = "are" if subject.person else "am"
+        point = self.random()
+        negation = "not" if point < 0.2 else ""
+        if adverbs and 0.2 <= point < 0.25:
             negation = "never"
-        after: list[Word] = []
-        helpers: list[int] = []
-        support = negation == "not" and not future and not copula
-        verb = None
+        does = negation == "not" and not future and not copula
+        helpers: tuple[int, ...] = ()
+        place = -1
         if future:
-            helpers.append(self.say("will", "auxiliary"))
-        elif support:
-            word = "does" if subject.person == 1 else "do"
-            helpers.append(self.say(word, "auxiliary"))
+            helpers = (self.say("will", "auxiliary"),)
+        elif does:
+            helpers = (self.say("does" if third else "do", "auxiliary"),)
         elif copula:  # is not, is never, is often: the verb comes first
-            form = third if subject.person == 1 else other
-            verb = self.say(form, "verb")
-        ne: list[Word] = []
+            place = self.say(form, "verb")
+        ne: Words = []
+        after: Words = []
         if negation:
-            place = self.say(negation, "negation")
-            support_links = tuple(helpers) if support else ()
-            ne = [("ne", (), (place, *support_links))]
+            link = self.say(negation, "negation")
+            also = helpers if does else ()
+            ne = [("ne", (), (link, *also))]
             pas = "pas" if negation == "not" else "jamais"
-            after.append((pas, (place,), support_links))
+            after.append((pas, (link,), also))
         if adverbs and negation != "never" and self.chance(0.2):
-            # no "not sometimes"
-            choices = lexicon.ADVERBS[: 2 if negation else 3]
-            adverb, souvent = self.pick(choices)
-            after.append(self.one(adverb, "adverb", souvent))
-        if verb is None:
-            plain = future or support
-            form = third if subject.person == 1 else other
-            verb = self.say(base if plain else form, "verb")
-        return ne, [(french, (verb,), tuple(helpers)), *after], bool(negation)
+            # no "not sometimes"; the French adverb follows the verb
+            english, french = self.pick(lexicon.ADVERBS[: 3 - bool(negation)])
+            after.append(self.one(english, "adverb", french))
+        if place < 0:
+            place = self.say(verb.name if helpers else form, "verb")
+        if verb.particle:  # listen to, wait for: one word in French
+            helpers += (self.say(verb.particle, "preposition"),)
+        french = (verb.future if future else verb.present)[subject.person]
+        return ne, [(french, (place,), helpers), *after], bool(negation)
 
-    def copula(self, subject: Subject, future: bool) -> list[Word]:
+    def copula(self, subject: Subject, future: bool) -> Words:
         """is, are, will be and an adjective that agrees."""
         barred = "-y" if future else "-"  # no "will be young"
         while True:
             adjective = self.fresh(ADJECTIVES_OF[subject.kind])
             if not any(mark in adjective.marks for mark in barred):
                 break
-        other = "am" if subject.person == 0 else "are"
-        forms = lexicon.BE_PRESENT
-        french = forms[subject.person]
-        if future:
-            french = lexicon.BE_STEM + lexicon.FUTURE_ENDINGS[subject.person]
-        ne, verb, _ = self.verbal_group(
-            subject,
-            future,
-            ("be", "is", other),
-            french,
-            adverbs="s" in adjective.marks,
-        )
-        words = ne + verb
+        adverbs = "s" in adjective.marks
+        group = self.verbal_group(lexicon.BE, subject, future, adverbs)
+        words = group[0] + group[1]
         if "v" in adjective.marks and self.chance(0.25):
             words.append(self.one("very", "adverb", "très"))
-        form = subject.form(adjective)
-        words.append(self.one(adjective.name, "adjective", form))
-        return words
+        plural = subject.person > 1
+        form = _agree(adjective, subject.feminine, plural)
+        return [*words, self.one(adjective.name, "adjective", form)]
 
     def verb_phrase(
         self,
@@ -421,113 +379,61 @@ class _Writer:
         future: bool,
         depth: int,
         gap: bool = False,
-    ) -> list[Word]:
-        """A verb and its complements; `gap`: the object is que."""
-        forms = verb.future if future else verb.present
-        ne, words, negated = self.verbal_group(
-            subject,
-            future,
-            (verb.name, verb.third, verb.name),
-            forms[subject.person],
-            adverbs=True,
-        )
-        pronoun: list[Word] = []
-        if verb.particle:  # listen to, wait for: one word in French
-            french, sure, possible = words[0]
-            place = self.say(verb.particle, "preposition")
-            words[0] = (french, sure, (*possible, place))
+    ) -> Words:
+        """A verb and its complements; `gap`: its object is que."""
+        ne, words, negated = self.verbal_group(verb, subject, future, True)
         if gap:
             return ne + words
-        if verb.kind == "to":
-            words += self.prepositional("to", "p", depth)
-        elif verb.kind == "give":
-            words += self.core(verb.objects, "", negated)[0]
+        if verb.kind == "give":
+            words += self.core(verb.objects, "", negated).words
+        if verb.kind in ("give", "to"):
             words += self.prepositional("to", "p", depth)
         elif verb.kind == "object" and self.chance(0.25):
-            # the object pronoun stands before the verb: je ne le vois pas
             # him, her: people; them: anything
             start = 0 if "p" in verb.objects else 2
             english, french = self.pick(lexicon.OBJECTS[start:])
-            pronoun = [self.one(english, "pronoun", french)]
+            # before the verb, after ne: je ne le vois pas
+            ne.append(self.one(english, "pronoun", french))
         elif verb.kind == "object":
             # aimer takes no un, des
             barred = "a some" if verb.name == "love" else ""
             if negated:
-                object_, _, _, extended = self.noun_phrase(
-                    verb.objects, depth, barred, negated
-                )
+                phrase = self.noun_phrase(verb.objects, depth, barred, True)
             else:
-                object_, _, extended = self.coordinated(
-                    verb.objects, depth, barred
-                )
-            words += object_
-            if extended:
-                return ne + pronoun + words
+                phrase = self.coordinated(verb.objects, depth, barred)
+            words += phrase.words
+            if phrase.extended:
+                return ne + words
         if depth and self.chance(0.3 * self.richness):
             words += self.prepositional(*self.pick(PLACES), depth)
-        return ne + pronoun + words
+        return ne + words
 
     # Clauses
 
-    def clause(self, future: bool) -> list[Word]:
+    def clause(self, future: bool) -> Words:
         """Subject and predicate, or two predicates with one subject."""
         kinds = "ppaalt" if self.chance(0.2) else "ppa"
-        words, subject = self.subject(kinds)
-        phrase, has_clause = self.predicate(subject, future)
-        words += phrase
+        words, subject = self.subject(kinds, 1)
+        start = len(self.source)
+        words += self.predicate(subject, future, 1)
+        relative = {"who", "that"}.intersection(self.source[start:])
         # After a relative clause the second predicate could be read as a
         # part of it; je would have to be repeated.
         if (
-            not has_clause
+            not relative
             and subject.person
             and subject.kind in "pa"
             and self.chance(0.2 * self.richness)
         ):
             english, french = self.pick((("and", "et"), ("but", "mais")))
             words.append(self.one(english, "conjunction", french))
-            words += self.predicate(subject, future)[0]
+            words += self.predicate(subject, future, 1)
         return words
 
     def comma(self) -> Word:
         return self.one(",", "punctuation", ",")
 
-    def sentence(self, low: int, high: int, longest: int) -> list[Word]:
-        """Clauses, joined until the sentence has low to high tokens.
-
-        Returns an empty list if it did not come out so.
-        """
-        goal = low + int(self.random() * (high - low + 1))
-        self.start(0.2 if goal <= 10 else 0.3 + 0.6 * self.random())
-        french: list[Word] = []
-        future, free = False, True
-        if goal > 12 and self.chance(0.15):
-            french.append(self.one("when", "conjunction", "quand"))
-            french += [*self.clause(False), self.comma(), *self.clause(False)]
-        else:
-            future = self.chance(0.35)
-            french += self.clause(future)
-        failures = 0
-        while len(self.source) + 1 < goal and failures < 4:
-            length = len(self.source)
-            link = "and" if self.chance(0.7) else "but"
-            if free and self.chance(0.4):
-                # when joins two presents: French would have a future
-                link = "because" if future or self.chance(0.6) else "when"
-            tense = link != "when" and self.chance(0.35)
-            words = self.join(link) + self.clause(tense)
-            if (
-                len(self.source) + 1 > high
-                or len(french) + len(words) + 1 > longest
-            ):
-                del self.source[length:], self.classes[length:]
-                failures += 1
-                continue
-            french += words
-            future, free = tense, link in ("and", "but")
-        french.append(self.one(".", "punctuation", "."))
-        return french if low <= len(self.source) <= high else []
-
-    def join(self, link: str) -> list[Word]:
+    def join(self, link: str) -> Words:
         """The conjunction before a clause."""
         if link in ("and", "but"):
             french = "et" if link == "and" else "mais"
@@ -537,35 +443,67 @@ class _Writer:
             return [("quand", (place,), ())]
         return [("parce", (place,), ()), ("que", (), (place,))]
 
+    def sentence(self, low: int, high: int, longest: int) -> Words:
+        """Clauses, joined until the sentence has low to high tokens.
 
-def _spell(words: list[Word]) -> list[Word]:
+        Returns an empty list if it did not come out so. `longest` bounds
+        the French.
+        """
+        goal = low + int(self.random() * (high - low + 1))
+        self.start(0.2 if goal <= 10 else 0.3 + 0.6 * self.random())
+        french: Words = []
+        # free: a clause with because or when may follow
+        future, free, failures = False, True, 0
+        if goal > 12 and self.chance(0.15):
+            french = [*self.join("when"), *self.clause(False), self.comma()]
+            french += self.clause(False)
+        else:
+            future = self.chance(0.35)
+            french = self.clause(future)
+        while len(self.source) + 1 < goal and failures < 4:
+            length = len(self.source)
+            link = "and" if self.chance(0.7) else "but"
+            if free and self.chance(0.4):
+                # when joins two presents: French would have a future
+                link = "because" if future or self.chance(0.6) else "when"
+            tense = link != "when" and self.chance(0.35)
+            words = self.join(link) + self.clause(tense)
+            too_long = len(french) + len(words) + 1 > longest
+            if too_long or len(self.source) + 1 > high:
+                del self.source[length:], self.classes[length:]
+                failures += 1
+                continue
+            french += words
+            future, free = tense, link in ("and", "but")
+        french.append(self.one(".", "punctuation", "."))
+        return french if low <= len(self.source) <= high else []
+
+
+def _spell(words: Words) -> Words:
     """Contraction (de le: du) and elision (le ami: l' ami)."""
-    result: list[Word] = []
+    result: Words = []
     for position, word in enumerate(words):
         french, sure, possible = word
-        if position + 1 < len(words):
-            following = words[position + 1][0]
-            if french in ELISION and starts_with_vowel(following):
-                word = ELISION[french], sure, possible
+        if french in ELISION and starts_with_vowel(words[position + 1][0]):
+            word = ELISION[french], sure, possible
         if result and (result[-1][0], word[0]) in CONTRACTION:
-            previous = result.pop()
-            word = (
-                CONTRACTION[previous[0], word[0]],
-                previous[1] + sure,
-                previous[2] + possible,
-            )
+            de, its_sure, its_possible = result.pop()
+            contracted = CONTRACTION[de, word[0]]
+            word = contracted, its_sure + sure, its_possible + possible
         result.append(word)
     return result
 
 
-def _pair(writer: _Writer, words: list[Word]) -> SentencePair:
+def _pair(writer: _Writer, words: Words) -> SentencePair:
     sure, possible = [], []
     for target, (_, certain, maybe) in enumerate(words):
-        sure += [(source, target) for source in certain]
-        possible += [(source, target) for source in maybe]
+        for source in certain:
+            sure.append((source, target))
+        for source in maybe:
+            possible.append((source, target))
     return SentencePair(
         tuple(writer.source),
-        tuple(word[0] for word in words),
+        tuple([word[0] for word in words]),
         frozenset(sure),
         frozenset(sure + possible),
         source_classes=tuple(writer.classes),
@@ -577,6 +515,15 @@ def _clip(
 ) -> list[tuple[int, int]]:
     clipped = [(max(a, low), min(b, high)) for a, b in buckets]
     return [(a, b) for a, b in clipped if a <= b and b >= SHORTEST]
+
+
+def _share(low: int, high: int) -> float:
+    """The part of all sentences that a (clipped) length bucket gets."""
+    for (first, last), share in zip(BUCKETS, SHARES, strict=True):
+        if first <= low and high <= last:
+            lengths = last - max(first, SHORTEST) + 1
+            return share * (high - low + 1) / lengths
+    return SHARES[-1]
 
 
 def generate(
@@ -623,13 +570,19 @@ def generate(
         )
     random = Random(seed)
     writer = _Writer(random)
+    shares = [_share(low, high) for low, high in chosen]
     longest = max(max_tokens, LONGEST)
     seen: set[tuple[str, ...]] = set()
     exclude = frozenset(exclude)
     pairs: list[SentencePair] = []
     while len(pairs) < num_pairs:
         if buckets is None:
-            low, high = _draw_bucket(chosen, random.random())
+            point = random.random() * sum(shares)
+            which = 0
+            while which < len(chosen) - 1 and point >= shares[which]:
+                point -= shares[which]
+                which += 1
+            low, high = chosen[which]
         else:
             low, high = chosen[len(pairs) % len(chosen)]
         for _ in range(2000):
@@ -648,22 +601,3 @@ def generate(
             seen.add(source)
             pairs.append(_pair(writer, words))
     return pairs
-
-
-def _draw_bucket(
-    buckets: Sequence[tuple[int, int]], point: float
-) -> tuple[int, int]:
-    """The bucket at a point between 0 and 1, by its share."""
-    shares = []
-    for low, high in buckets:
-        share = SHARES[-1]
-        for (a, b), weight in zip(BUCKETS, SHARES, strict=True):
-            if a <= low and high <= b:
-                share = weight * (high - low + 1) / (b - max(a, SHORTEST) + 1)
-        shares.append(share)
-    point *= sum(shares)
-    for bucket, share in zip(buckets, shares, strict=True):
-        point -= share
-        if point < 0:
-            return bucket
-    return buckets[-1]

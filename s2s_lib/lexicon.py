@@ -92,7 +92,6 @@ give    gives    -    donne   donne   donnons   donnez   donnent   donner    giv
 
 # the person: 0 je, 1 il or elle, 2 nous, 3 vous, 4 ils or elles
 BE_PRESENT = ("suis", "est", "sommes", "êtes", "sont")
-BE_STEM = "ser"
 FUTURE_ENDINGS = ("ai", "a", "ons", "ez", "ont")
 
 # English subject, French subject, person
@@ -213,6 +212,8 @@ def _verbs() -> tuple[Verb, ...]:
     )
 
 
+BE_FUTURE = tuple("ser" + ending for ending in FUTURE_ENDINGS)
+BE = Verb("be", "is", "", BE_PRESENT, BE_FUTURE, "be", "", "")
 NOUNS = _nouns()
 ADJECTIVES = _adjectives()
 VERBS = _verbs()

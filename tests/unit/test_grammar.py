@@ -214,12 +214,20 @@ def subject_of(words, position):
     if words[at] not in NOUNS:
         return None
     start, _ = noun_group(words, at)
+    features = NOUNS[words[at]] & DETERMINERS[words[start]]
+    first = start - 2
+    if not relative and start and words[start - 1] == "et":
+        while words[first] in ADJECTIVES:
+            first -= 1
+        if words[first] in NOUNS:  # le chien et la vache dorment
+            start, _ = noun_group(words, first)
+            genders = {g for n in (at, first) for g, _ in NOUNS[words[n]]}
+            features = {(F if genders == {F} else M, P)}
     before = words[start - 1] if start else ""
     opening = start == 0 or before in ("quand", "que", "qu'")
     opening |= before in ("et", "mais") and words[start - 2] == ","
     if not relative and not opening:
         return None
-    features = NOUNS[words[at]] & DETERMINERS[words[start]]
     return {4 if n == P else 1 for _, n in features}, features
 
 
@@ -248,11 +256,15 @@ def verb_errors(words, seen):
 def negation_errors(words):
     """Every ne has one pas or jamais and the reverse."""
     open_ = 0
-    for word in words:
+    for at, word in enumerate(words):
         open_ += word in ("ne", "n'")
         open_ -= word in ("pas", "jamais")
         if open_ not in (0, 1):
             break
+        before = at - 1 - (words[at - 1] in ("souvent", "toujours"))
+        negated = words[before] in ("pas", "jamais")
+        if word in ("un", "une", "des") and negated:
+            yield f"not de: {' '.join(words[before : at + 1])}"
     if open_:
         yield "ne without pas, or pas without ne"
 
@@ -312,6 +324,10 @@ def test_the_french_is_correct(pairs):
         "il voit la pomme qui est vert .",
         "il ne dort .",
         "il dort pas .",
+        "il ne voit pas un chien .",
+        "la reine et le garçon sont heureuses .",
+        "la reine et la belle fille sont heureux .",
+        "la reine et la fille dort .",
     ],
 )
 def test_the_checker_finds_errors(wrong):
@@ -579,20 +595,20 @@ def test_size_and_lengths(pairs):
 
 
 def test_many_short_sentences():
-    assert len(generate(15_000, buckets=((1, 10),))) == 15_000
+    assert len(generate(12_000, buckets=((1, 10),))) == 12_000
 
 
 def test_one_translation_each():
     """Sentences that several seeds have in common."""
     french, common = {}, 0
     for seed in range(6):
-        for pair in generate(6_000, seed, max_tokens=6):
+        for pair in generate(2_000, seed, max_tokens=6):
             common += pair.source in french
             known = french.setdefault(pair.source, pair)
             assert known.target == pair.target
             assert known.sure == pair.sure
             assert known.possible == pair.possible
-    assert common > 1_000
+    assert common > 100
 
 
 def test_one_translation_for_every_structure(monkeypatch):
@@ -617,13 +633,13 @@ def test_one_translation_for_every_structure(monkeypatch):
     monkeypatch.setattr(lexicon, "OBJECTS", lexicon.OBJECTS[-1:] * 3)
     french, again = {}, 0
     writer = grammar._Writer(Random(0))
-    for _ in range(60_000):
+    for _ in range(25_000):
         words = writer.sentence(9, 18, 60)
         target = [word[0] for word in grammar._spell(words)]
         source = " ".join(writer.source)
         again += source in french
         assert french.setdefault(source, target) == target, source
-    assert again > 1_000
+    assert again > 200
 
 
 def test_exclude_and_buckets():
