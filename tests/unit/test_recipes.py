@@ -45,13 +45,13 @@ def tiny_corpus(seed=0):
     )
 
 
-CORPUS = tiny_corpus()
+CORPUS, OTHER_CORPUS = tiny_corpus(), tiny_corpus(seed=1)
 
 
 @pytest.fixture(autouse=True)
 def world(monkeypatch, tmp_path):
     """A cache and a results folder of its own; tiny corpora by name."""
-    known = {"tiny": CORPUS, "other": tiny_corpus(seed=1)}
+    known = {"tiny": CORPUS, "other": OTHER_CORPUS}
     monkeypatch.setenv("S2S_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(corpora, "load", lambda name, pair=None: known[name])
     recipes._load_corpus.cache_clear()
@@ -302,7 +302,7 @@ def test_vocabularies_are_of_the_training_split(min_count):
 
 def test_the_generated_corpus_too():
     """Whatever the splits hold: validation and test add no word."""
-    corpus = corpora.generated(num_train=300, num_valid=50, num_test=50)
+    corpus = corpora.generated(num_train=100, num_valid=10, num_test=10)
     trained = recipes.build(TINY, corpus, 0)
     for side in ("source", "target"):
         training = {w for p in corpus.train for w in getattr(p, side)}
@@ -365,7 +365,7 @@ def test_a_file_that_does_not_fit(tmp_path):
     path = tmp_path / "model.bin"
     trained = recipes.build(TINY, CORPUS, 0)
     recipes.save(path, trained)
-    other = recipes.build(TINY, tiny_corpus(seed=1), 0)
+    other = recipes.build(TINY, OTHER_CORPUS, 0)
     wider = replace(TINY, model=replace(TINY.model, hidden_size=9))
     for into in (other, recipes.build(wider, CORPUS, 0)):
         before = {k: v.clone() for k, v in into.model.state_dict().items()}
