@@ -34,6 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 book: $(STAMP) ## build the website in _build/html, warnings as errors
 	@$(PYTHON) -m tools.mathjax
+	@$(PYTHON) -m tools.landing
 	@$(PYTHON) $(VENV)/bin/jupyter-book build . --all -W -n --keep-going --quiet
 	@$(PYTHON) -m tools.site _build/html
 	@echo "The book is built. Open _build/html/index.html in a browser, or: make serve"
@@ -67,4 +68,4 @@ repository: $(STAMP) ## write the address of the published repository: URL=...
 	@$(PYTHON) -m tools.repository "$(URL)"
 
 clean: ## remove what was built (keeps .venv and the cached trainings)
-	rm -rf _build _vendor build .pytest_cache .ruff_cache *.egg-info
+	rm -rf _build _generated _vendor build .pytest_cache .ruff_cache *.egg-info

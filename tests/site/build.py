@@ -22,7 +22,8 @@ def run(*command: str, cwd: Path) -> None:
 def build(folder: Path, source: Path = ROOT) -> Path:
     """Build the book into ``folder``; give the folder of its pages."""
     book = str(Path(sys.executable).parent / "jupyter-book")
-    run(sys.executable, "-m", "tools.mathjax", cwd=ROOT)
+    for tool in ("tools.mathjax", "tools.landing"):
+        run(sys.executable, "-m", tool, cwd=ROOT)
     run(
         *(sys.executable, book, "build", str(source)),
         *("--path-output", str(folder)),

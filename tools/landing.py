@@ -1,0 +1,46 @@
+"""Draw the picture of the landing page from the results files.
+
+It is drawn anew for every build and not committed, so it cannot differ from
+the results that it shows. ``make book`` runs this before the build.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from s2s_lib.corpora import LENGTH_BUCKETS  # noqa: E402
+from s2s_lib.plots import length_curve  # noqa: E402
+from s2s_lib.recipes import load_results  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "_generated" / "bleu-by-length.png"
+# What the picture shows: recipe -> name in the legend.
+SHOWN = {
+    "plain": "one vector, 1,000 steps",
+    "plain-long": "one vector, 3,000 steps",
+}
+
+
+def series() -> dict[str, list[list[float]]]:
+    """Give BLEU by length, a row for each seed, under each name."""
+    return {
+        label: [run["metrics"]["bleu_by_length"] for run in load_results(name)]
+        for name, label in SHOWN.items()
+    }
+
+
+def main() -> int:
+    """Write the picture."""
+    ax = length_curve(LENGTH_BUCKETS, series())
+    ax.set_ylim(0, 100)
+    ax.set_title("A translator without attention", loc="left", fontsize=11)
+    TARGET.parent.mkdir(exist_ok=True)
+    ax.figure.savefig(TARGET, dpi=160)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
