@@ -490,11 +490,13 @@ RECIPES: dict[str, Recipe] = {
     "plain": PLAIN,
     # Three times the budget: what is slow learning, and what is not?
     "plain-long": _change(PLAIN, {}, {"steps": 3000}),
-    # The same with C squeezed to so many numbers (plain has 256).
+    # C squeezed to so many numbers by one more layer; plain has 256 and no
+    # such layer, so 256 is here too.
     **{
         f"context-{size}": _change(PLAIN, {"context_size": size}, {})
-        for size in (4, 16, 64)
+        for size in (4, 16, 64, 256)
     },
+    "context-64-long": _change(PLAIN, {"context_size": 64}, {"steps": 3000}),
     # One reader, from the start to the end, and the same backwards.
     "one-way": _change(PLAIN, {"bidirectional": False}, {}),
     "one-way-reversed": _change(
