@@ -11,7 +11,7 @@ import pytest
 from s2s_lib.recipes import RECIPES
 
 FOLDER = Path(__file__).resolve().parents[2] / "results"
-FILES = sorted(FOLDER.glob("*.json"))
+FILES = sorted(FOLDER.glob("*-seed*.json"))
 
 
 @pytest.fixture(scope="module")
