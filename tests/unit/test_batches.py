@@ -145,7 +145,8 @@ def test_buckets_save_padding():
 def test_buckets_do_not_run_from_short_to_long():
     pairs = random_pairs(16 * POOL)
     generator = torch.Generator().manual_seed(0)
-    lengths = [b.source.shape[1] for b in make_batches(pairs, 16, generator)]
+    batches = make_batches(pairs, 16, generator)
+    lengths = [batch.target_in.shape[1] for batch in batches]
     steps = list(pairwise(lengths))
     rising = sum(a < b for a, b in steps)
     assert 0.2 * len(steps) < rising < 0.8 * len(steps)

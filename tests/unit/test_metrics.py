@@ -18,15 +18,17 @@ from s2s_lib.metrics import (
     recall_by_source_position,
 )
 
+WORDS = ("le", "chat", "dort", "bien", "ici")
+
 
 def sentences(number, seed, noise=0.3):
     """References, and hypotheses that are often right and often short."""
     draw = random.Random(seed)
     pairs = []
     for _ in range(number):
-        reference = draw.choices("abcde", k=draw.randint(4, 12))
+        reference = draw.choices(WORDS, k=draw.randint(4, 12))
         hypothesis = [
-            draw.choice("abcde") if draw.random() < noise else token
+            draw.choice(WORDS) if draw.random() < noise else token
             for token in reference
             if draw.random() > noise / 3
         ]

@@ -63,7 +63,7 @@ def test_tokens_survive_the_way_through_text(text):
 
 
 def test_ids_fall_with_the_count_and_ties_are_alphabetical():
-    vocab = Vocabulary.build([["b", "c", "a"], ["c", "b"], ["c"], ["d"]])
+    vocab = Vocabulary.build([["b", "c", "d"], ["c", "b"], ["c"], ["a"]])
     assert vocab.to_list() == ["c", "b", "a", "d"]
     assert vocab.encode(["c", "b", "a", "d"]) == [4, 5, 6, 7]
 
