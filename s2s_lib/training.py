@@ -251,7 +251,8 @@ def fit(
     bar = tqdm(
         total=config.steps,
         initial=start,
-        disable=not progress,
+        # Where it is wanted, TQDM_DISABLE in the environment decides.
+        **({} if progress else {"disable": True}),
         desc="training",
         unit="step",
         mininterval=1.0,
