@@ -81,7 +81,9 @@ def same_tensors(a, b):
 
 
 def process(*arguments, **options):
-    """A process of its own, as a user starts it."""
+    """A process of its own, as a user starts it: its output is buffered."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONUNBUFFERED", None)
     return subprocess.Popen(
         [sys.executable, "-m", "s2s_lib", *map(str, arguments)],
         cwd=ROOT,
@@ -89,7 +91,7 @@ def process(*arguments, **options):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=environment,
         **options,
     )
 
@@ -530,6 +532,7 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
     file.write_text("")
     out = tmp_path / "out"
     training = ["train", "--corpus", tsv, "--out", out, *QUIET]
+    short = ["train", "--corpus", tsv, "--steps", 1, *SMALL, *QUIET]
     translating = ["translate", "--model", model]
     evaluating = ["evaluate", "--model", model]
     cases = [
@@ -551,8 +554,8 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
         ([*training, "--seed", 10**20], "seed must be"),
         ([*training, "--device", "abacus"], "--device abacus cannot be used"),
         ([*training, "--device", "cuda:77"], "--device cuda:77 cannot be"),
-        (["train", "--corpus", tsv, "--out", tmp_path], "is a folder"),
-        (["train", "--corpus", tsv, "--out", file / "m"], "cannot be written"),
+        ([*short, "--out", tmp_path], "is a folder"),
+        ([*short, "--out", file / "m"], "cannot be written"),
         (["translate", "--model", "none", "x"], "there is no file none"),
         (["translate", "--model", tmp_path, "x"], "there is no file"),
         (["translate", "--model", corrupt, "x"], "corrupt.model is damaged"),
