@@ -16,7 +16,17 @@ prepare()
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-install_import_hook("s2s_lib", "beartype.beartype")
+# The grammar calls its small functions some thirty times per word and passes
+# no tensors: checked, it would be many times slower, for nothing.
+UNCHECKED = {"grammar", "lexicon"}
+install_import_hook(
+    [
+        f"s2s_lib.{path.stem}"
+        for path in (Path(__file__).parent / "s2s_lib").glob("*.py")
+        if path.stem not in UNCHECKED | {"__init__", "__main__"}
+    ],
+    "beartype.beartype",
+)
 
 DATA_VARIABLE = "S2S_DATA_DIR"
 
