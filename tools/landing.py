@@ -11,9 +11,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from s2s_lib.corpora import LENGTH_BUCKETS  # noqa: E402
-from s2s_lib.plots import length_curve  # noqa: E402
-from s2s_lib.recipes import load_results  # noqa: E402
+from s2s_lib.corpora import LENGTH_BUCKETS
+from s2s_lib.plots import length_curve
+from s2s_lib.recipes import load_results
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "_generated" / "bleu-by-length.png"
