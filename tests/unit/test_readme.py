@@ -1,0 +1,40 @@
+"""The README says what the results files say."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_repeats_the_results_file():
+    path = ROOT / re.search(r"results/\S+?\.json", README).group()
+    result = json.loads(path.read_text(encoding="utf-8"))
+    row = next(line for line in README.splitlines() if "GRU 256" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2] == f"{result['metrics']['bleu']:.1f}"
+    minutes = result["training_seconds"] / 60
+    assert cells[4] == f"{minutes:.0f} minutes on one core"
+    for part in result["metrics"]["signature"].split("|"):
+        if not part.startswith("eff:"):
+            assert part in cells[3]
+
+
+def test_the_command_has_the_settings_of_the_recipe():
+    from s2s_lib.recipes import RECIPES
+
+    recipe = RECIPES["multi30k-plain"]
+    command = README[README.index("train --corpus multi30k") :]
+    command = command[: command.index("--out")].replace("\\\n", " ")
+    given = dict(re.findall(r"--([a-z-]+) (\S+)", command))
+    assert given.pop("corpus") == recipe.corpus
+    assert given.pop("pair") == recipe.pair
+    assert int(given.pop("min-count")) == recipe.min_count
+    for name, text in given.items():
+        field = name.replace("-", "_")
+        owner = recipe.model
+        if not hasattr(owner, field):
+            owner = recipe.training
+        value = getattr(owner, field)
+        assert type(value)(text) == value, name
