@@ -80,6 +80,15 @@ def same_tensors(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+def heeds_interrupts():
+    """In the child: ^C counts, even if the tests run in the background.
+
+    A shell without job control lets its background jobs ignore ^C, and
+    what is ignored stays so in all that they start.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def process(*arguments, **options):
     """A process of its own, as a user starts it: its output is buffered."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -92,6 +101,7 @@ def process(*arguments, **options):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        preexec_fn=heeds_interrupts,
         **options,
     )
 
