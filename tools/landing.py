@@ -26,10 +26,14 @@ SHOWN = {
 
 def series() -> dict[str, list[list[float]]]:
     """Give BLEU by length, a row for each seed, under each name."""
-    return {
-        label: [run["metrics"]["bleu_by_length"] for run in load_results(name)]
-        for name, label in SHOWN.items()
-    }
+    shown = {}
+    for name, label in SHOWN.items():
+        runs = load_results(name)
+        seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
+        shown[f"{label} ({seeds})"] = [
+            run["metrics"]["bleu_by_length"] for run in runs
+        ]
+    return shown
 
 
 def main() -> int:
