@@ -1,8 +1,8 @@
 """Parallel text from anywhere, as one type: `ParallelCorpus`.
 
-Generated sentences, Multi30k (`elliott2016`), the English-French
-pairs of Tatoeba, and files of the reader's own. Where the data come from is
-decided by environment variables:
+Generated sentences, two toy tasks, Multi30k (`elliott2016`), the
+English-French pairs of Tatoeba, and files of the reader's own. Where the data
+come from is decided by environment variables:
 
 - `S2S_DATA_DIR`: a folder with local copies (`multi30k/train.en.gz`,
   `fra-eng/fra.txt` or `fra-eng/fra-eng.zip`); they are checked as a
@@ -143,6 +143,48 @@ def generated(
     return ParallelCorpus("generated", "en", "fr", train, valid, test)
 
 
+TOYS = ("reversal", "sorting")
+_SYMBOLS = tuple("abcdefghijklmnopqrstuvwxyz")
+
+
+def toy(
+    task: str,
+    num_train: int = 10_000,
+    num_valid: int = 500,
+    num_test: int = 1_000,
+    seed: int = 0,
+) -> ParallelCorpus:
+    """Rows of 4 to 20 letters, to be written backwards or in order.
+
+    The links are known: they say which letter of the source each letter of
+    the target is. Where a row to be sorted has a letter twice, the copies
+    keep their order.
+
+    Raises:
+        CorpusError: if there is no such task.
+    """
+    if task not in TOYS:
+        raise CorpusError(f"task must be one of {TOYS}, not {task!r}")
+    source_of, taken, pairs = random.Random(seed), set(), []
+    while len(pairs) < num_train + num_valid + num_test:
+        length = source_of.randint(4, 20)
+        source = tuple(source_of.choices(_SYMBOLS, k=length))
+        if source in taken:
+            continue
+        taken.add(source)
+        order = list(range(length))
+        if task == "reversal":
+            order.reverse()
+        else:
+            order.sort(key=source.__getitem__)
+        links = frozenset((i, j) for j, i in enumerate(order))
+        target = tuple([source[i] for i in order])
+        pairs.append(SentencePair(source, target, links, links))
+    test, pairs = pairs[:num_test], pairs[num_test:]
+    valid, train = pairs[:num_valid], pairs[num_valid:]
+    return ParallelCorpus(task, "letters", task, train, valid, test)
+
+
 def multi30k(pair: str = "en-fr", lowercase: bool = True) -> ParallelCorpus:
     """Image captions, `elliott2016`: task 1, test set of 2016.
 
@@ -258,9 +300,9 @@ def load(name: str, pair: str | None = None, **options) -> ParallelCorpus:
     """A corpus by the name that the command line takes.
 
     Args:
-        name: "generated", "multi30k", "tatoeba", the path of a .tsv (or
-            .tsv.gz, .txt) file, or two paths with a comma between:
-            "SOURCE_FILE,TARGET_FILE".
+        name: "generated", "multi30k", "tatoeba", a task of `TOYS`, the path
+            of a .tsv (or .tsv.gz, .txt) file, or two paths with a comma
+            between: "SOURCE_FILE,TARGET_FILE".
         pair: languages and direction, "en-fr"; None for the default.
         options: passed on to the function of that corpus.
 
@@ -270,6 +312,9 @@ def load(name: str, pair: str | None = None, **options) -> ParallelCorpus:
     if name == "generated":
         _check_pair(pair or "en-fr", ("en-fr",), "the generated corpus")
         return generated(**options)
+    if name in TOYS:
+        _check_pair(pair or f"letters-{name}", (f"letters-{name}",), name)
+        return toy(name, **options)
     if pair is not None:
         options["pair"] = pair
     if name in ("multi30k", "tatoeba"):
@@ -280,7 +325,8 @@ def load(name: str, pair: str | None = None, **options) -> ParallelCorpus:
         return from_files(*name.split(","), **options)
     raise CorpusError(
         f"unknown corpus {name!r}: give 'generated', 'multi30k', 'tatoeba', "
-        "the path of a .tsv file, or two paths as SOURCE_FILE,TARGET_FILE"
+        f"{', '.join(map(repr, TOYS))}, the path of a .tsv file, or two "
+        "paths as SOURCE_FILE,TARGET_FILE"
     )
 
 

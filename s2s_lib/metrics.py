@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from sacrebleu.metrics import BLEU
 
 Links = Iterable[tuple[int, int]]
@@ -130,15 +131,30 @@ def perplexity(total_nll: float, num_tokens: int) -> float:
         return math.inf
 
 
-def alignment_error_rate(
+@dataclass(frozen=True)
+class AlignmentScore:
+    """How well predicted links fit a gold alignment (`och2003`).
+
+    Args:
+        error_rate: `1 - (|A & S| + |A & P|) / (|A| + |S|)`; 0 is perfect.
+        precision: `|A & P| / |A|`, NaN if nothing was predicted.
+        recall: `|A & S| / |S|`, NaN if there is no sure link.
+
+    A are the predicted, S the sure and P the possible links; sure links
+    count as possible.
+    """
+
+    error_rate: float
+    precision: float
+    recall: float
+
+
+def alignment_score(
     predicted: Sequence[Links],
     sure: Sequence[Links],
     possible: Sequence[Links],
-) -> float:
-    """Alignment error rate over a corpus (`och2003`); 0 is perfect.
-
-    `1 - (|A & S| + |A & P|) / (|A| + |S|)` with A the predicted, S the sure
-    and P the possible links; sure links count as possible.
+) -> AlignmentScore:
+    """Error rate, precision and recall of links over a corpus.
 
     Args:
         predicted, sure, possible: per sentence the links (source position,
@@ -149,15 +165,107 @@ def alignment_error_rate(
             link at all.
     """
     _check_lengths(predicted=predicted, sure=sure, possible=possible)
-    hits = total = 0
+    in_sure = in_possible = all_predicted = all_sure = 0
     for a, s, p in zip(predicted, sure, possible, strict=True):
         links, certain = set(a), set(s)
-        allowed = set(p) | certain
-        hits += len(links & certain) + len(links & allowed)
-        total += len(links) + len(certain)
-    if total == 0:
+        in_sure += len(links & certain)
+        in_possible += len(links & (set(p) | certain))
+        all_predicted += len(links)
+        all_sure += len(certain)
+    if all_predicted + all_sure == 0:
         raise ValueError("there is neither a predicted nor a sure link")
-    return 1 - hits / total
+    return AlignmentScore(
+        1 - (in_sure + in_possible) / (all_predicted + all_sure),
+        in_possible / all_predicted if all_predicted else math.nan,
+        in_sure / all_sure if all_sure else math.nan,
+    )
+
+
+def alignment_error_rate(
+    predicted: Sequence[Links],
+    sure: Sequence[Links],
+    possible: Sequence[Links],
+) -> float:
+    """The error rate of `alignment_score` alone."""
+    return alignment_score(predicted, sure, possible).error_rate
+
+
+def alignment_by_class(
+    predicted: Sequence[Links],
+    sure: Sequence[Links],
+    possible: Sequence[Links],
+    classes: Sequence[Sequence[str]],
+) -> dict[str, AlignmentScore]:
+    """`alignment_score` of the links of each class of source words.
+
+    Args:
+        predicted, sure, possible: as for `alignment_score`.
+        classes: per sentence the class of each source word. A link to a
+            position that has none (such as `<eos>`) is left out.
+
+    Returns:
+        Class -> score, by name; a class without links is left out.
+    """
+    _check_lengths(
+        predicted=predicted, sure=sure, possible=possible, classes=classes
+    )
+    names = sorted({name for row in classes for name in row})
+    scores = {}
+    for name in names:
+        kept = [
+            [
+                {(i, j) for i, j in links if i < len(row) and row[i] == name}
+                for links, row in zip(side, classes, strict=True)
+            ]
+            for side in (predicted, sure, possible)
+        ]
+        if any(map(len, kept[0])) or any(map(len, kept[1])):
+            scores[name] = alignment_score(*kept)
+    return scores
+
+
+def links_from_weights(
+    weights: Sequence[Sequence[float]] | np.ndarray, source_words: int
+) -> set[tuple[int, int]]:
+    """One link per target word: to the source word of the largest weight.
+
+    Args:
+        weights: (target words, source tokens) of one sentence.
+        source_words: positions from here on (`<eos>`, padding) are no
+            words; a target word whose largest weight lies there gets no
+            link, nor does one whose weights are all 0.
+
+    Returns:
+        Links (source position, target position).
+    """
+    return {
+        (int(np.argmax(row)), j)
+        for j, row in enumerate(np.asarray(weights, dtype=float))
+        if row.max(initial=0) > 0 and np.argmax(row) < source_words
+    }
+
+
+def pointing_entropy(
+    weights: Sequence[Sequence[float]] | np.ndarray,
+) -> float:
+    """Mean entropy of the rows, in nats: 0 if each looks at one position.
+
+    `exp` of it is about the number of positions that a row looks at.
+
+    Args:
+        weights: (target words, source tokens); rows sum to 1.
+
+    Raises:
+        ValueError: if there is no row.
+    """
+    grid = np.asarray(weights, dtype=float)
+    if grid.ndim != 2 or not grid.size:
+        raise ValueError(
+            f"weights of shape {grid.shape} have no rows; (target words, "
+            "source tokens) was expected, 1 or more of each"
+        )
+    logs = np.log(np.where(grid > 0, grid, 1.0))
+    return float(-(grid * logs).sum(1).mean()) + 0.0
 
 
 def accuracy_by_position(

@@ -13,24 +13,30 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from s2s_lib import corpora
+from s2s_lib import bugs, corpora
+from s2s_lib.attention import SCORES
 from s2s_lib.batches import collate, encode_pairs
 from s2s_lib.grammar import SentencePair
 from s2s_lib.metrics import (
     accuracy_by_position,
+    alignment_by_class,
+    alignment_score,
     bleu,
     bleu_by_length,
+    links_from_weights,
     perplexity,
+    pointing_entropy,
     recall_by_source_position,
 )
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
@@ -49,8 +55,8 @@ from s2s_lib.vocab import Vocabulary, detokenize
 
 # The modules whose code decides what a training ends in.
 _DETERMINES = (
-    "vocab", "lexicon", "grammar", "corpora", "batches", "recurrent",
-    "training",
+    "vocab", "lexicon", "grammar", "corpora", "batches", "attention",
+    "recurrent", "hard", "bugs", "training",
 )  # fmt: skip
 LONG = 20  # "long" sentences have more source tokens than this
 
@@ -65,6 +71,8 @@ class Recipe:
         corpus, pair: what `corpora.load` is given.
         min_count: a training word that is rarer becomes `<unk>`.
         reverse_source: feed the source from its end (`sutskever2014`).
+        num_train: train on the first so many pairs only; 0 takes all.
+        bug: a mistake of `bugs.BUGS` to make on purpose, or "none".
     """
 
     model: RecurrentConfig = field(default_factory=RecurrentConfig)
@@ -73,6 +81,30 @@ class Recipe:
     pair: str | None = None
     min_count: int = 1
     reverse_source: bool = False
+    num_train: int = 0
+    bug: str = "none"
+
+    def __post_init__(self):
+        if self.num_train < 0:
+            raise ValueError(
+                f"num_train must be 0 (all) or more, not {self.num_train}"
+            )
+        if self.bug not in ("none", *bugs.BUGS):
+            raise ValueError(
+                f"bug must be none or one of {tuple(bugs.BUGS)}, "
+                f"not {self.bug!r}"
+            )
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Recipe":
+        """The recipe that `asdict` made `settings` of.
+
+        A setting that is missing has its default: the file is older.
+        """
+        settings = dict(settings)
+        settings["model"] = RecurrentConfig(**settings["model"])
+        settings["training"] = TrainingConfig(**settings["training"])
+        return cls(**settings)
 
 
 @dataclass
@@ -137,12 +169,17 @@ def build(
     recipe: Recipe, corpus: corpora.ParallelCorpus, seed: int
 ) -> Trained:
     """Vocabularies from the training split, and a model with fresh weights."""
-    train = corpus.train
+    train = corpus.train[: recipe.num_train or None]
     sides = [(p.source for p in train), (p.target for p in train)]
     vocabs = [Vocabulary.build(side, recipe.min_count) for side in sides]
     torch.manual_seed(seed)
-    model = RecurrentModel(len(vocabs[0]), len(vocabs[1]), recipe.model)
+    model = _model(recipe, len(vocabs[0]), len(vocabs[1]))
     return Trained(model, *vocabs, [], recipe)
+
+
+def _model(recipe: Recipe, sources: int, targets: int) -> RecurrentModel:
+    model = RecurrentModel(sources, targets, recipe.model)
+    return model if recipe.bug == "none" else bugs.inject(model, recipe.bug)
 
 
 def cache_dir() -> Path:
@@ -196,8 +233,11 @@ def train(
     if path.exists():
         return load(path, trained)
     pairs = encode_pairs(
-        trained.pairs(corpus.train), trained.source_vocab, trained.target_vocab
+        trained.pairs(corpus.train[: recipe.num_train or None]),
+        trained.source_vocab,
+        trained.target_vocab,
     )
+    pairs = bugs.spoil(pairs, recipe.bug)
     checkpoint = path.with_suffix(".checkpoint")
     trained.history = fit(
         trained.model,
@@ -249,10 +289,7 @@ def load(path: Path | str, into: Trained | None = None) -> Trained:
     try:
         source = Vocabulary(about["source_vocab"])
         target = Vocabulary(about["target_vocab"])
-        settings = dict(about["recipe"])
-        settings["model"] = RecurrentConfig(**settings["model"])
-        settings["training"] = TrainingConfig(**settings["training"])
-        recipe = Recipe(**settings)
+        recipe = Recipe.from_settings(about["recipe"])
         history = about["history"]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -260,7 +297,7 @@ def load(path: Path | str, into: Trained | None = None) -> Trained:
             "give a file that `train` wrote, or delete it to start afresh"
         ) from error
     if into is None:
-        model = RecurrentModel(len(source), len(target), recipe.model)
+        model = _model(recipe, len(source), len(target))
         into = Trained(model, source, target, history, recipe)
     elif (into.source_vocab, into.target_vocab) != (source, target):
         raise CheckpointError(
@@ -277,7 +314,8 @@ def load(path: Path | str, into: Trained | None = None) -> Trained:
 def validate(
     trained: Trained, pairs: Sequence[SentencePair]
 ) -> dict[str, float]:
-    """Loss and BLEU on the validation split, for the learning curve."""
+    """Loss, BLEU and, where there are weights and gold links, alignment
+    error rate on the validation split, for the learning curve."""
     encoded = encode_pairs(
         trained.pairs(pairs), trained.source_vocab, trained.target_vocab
     )
@@ -287,34 +325,128 @@ def validate(
         [pair.target_sentence for pair in pairs],
     )
     total, tokens = total_loss(trained.model, encoded)
-    return {"valid_loss": total / tokens, "valid_bleu": score.score}
+    row = {"valid_loss": total / tokens, "valid_bleu": score.score}
+    alignment = evaluate_alignment(trained, pairs)
+    if alignment is not None:
+        row["valid_aer"] = alignment["error_rate"]
+    return row
 
 
-@torch.no_grad()
 def forced_predictions(
     trained: Trained, pairs: Sequence[SentencePair], batch_size: int = 128
 ) -> list[list[str]]:
     """The most probable token at each position, given the true prefix."""
+    # One id at a time: a wrong <eos> must not end the sentence.
+    return [
+        [
+            (trained.target_vocab.decode([i]) or ["<eos>"])[0]
+            for i in logits.argmax(1).tolist()
+        ]
+        for logits, _ in _forced(trained, pairs, batch_size)
+    ]
+
+
+def forced_weights(
+    trained: Trained, pairs: Sequence[SentencePair], batch_size: int = 128
+) -> list[np.ndarray]:
+    """The attention's weights while the true translations are fed.
+
+    Returns:
+        Per sentence (target words, source tokens): a row for each word of
+        the translation, a column for each token as the model reads them,
+        `<eos>` last.
+
+    Raises:
+        ValueError: if the model has no attention.
+    """
+    grids = [weights for _, weights in _forced(trained, pairs, batch_size)]
+    if any(grid is None for grid in grids):
+        raise ValueError("this model has no attention, and so no weights")
+    return [grid.float().cpu().numpy() for grid in grids]
+
+
+@torch.no_grad()
+def _forced(
+    trained: Trained, pairs: Sequence[SentencePair], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Logits and weights of each sentence, without padding and `<eos>`."""
     trained.model.eval()
     device = next(trained.model.parameters()).device
     encoded = encode_pairs(
         trained.pairs(pairs), trained.source_vocab, trained.target_vocab
     )
-    predictions = []
     for start in range(0, len(encoded), batch_size):
-        batch = collate(encoded[start : start + batch_size]).to(device)
+        rows = encoded[start : start + batch_size]
+        batch = collate(rows).to(device)
         memory = trained.model.encode(batch.source, batch.source_mask)
-        logits, _ = trained.model.decode(memory, batch.target_in)
-        rows = zip(logits.argmax(2), batch.target_mask.sum(1), strict=True)
-        for ids, length in rows:
-            # One id at a time: a wrong <eos> must not end the sentence.
-            predictions.append(
-                [
-                    (trained.target_vocab.decode([i]) or ["<eos>"])[0]
-                    for i in ids[: int(length) - 1].tolist()
-                ]
+        logits, weights = trained.model.decode(memory, batch.target_in)
+        for row, pair in enumerate(rows):
+            words, tokens = len(pair.target) - 1, len(pair.source)
+            yield (
+                logits[row, :words],
+                None if weights is None else weights[row, :words, :tokens],
             )
-    return predictions
+
+
+def evaluate_alignment(
+    trained: Trained, pairs: Sequence[SentencePair]
+) -> dict[str, Any] | None:
+    """How the attention fits the gold links, the true translation fed.
+
+    Returns:
+        error_rate, precision and recall of the largest weights, entropy of
+        the weights (nats, mean over target words) and by_class, the same
+        three scores for each class of source words. None for a model
+        without attention and for pairs without gold links.
+    """
+    pairs = [pair for pair in pairs if pair.sure]
+    if trained.recipe.model.attention == "none" or not pairs:
+        return None
+    grids = forced_weights(trained, pairs)
+    read = trained.pairs(pairs)
+    links = [
+        links_from_weights(grid, len(pair.source))
+        for grid, pair in zip(grids, read, strict=True)
+    ]
+    sure, possible = [p.sure for p in read], [p.possible for p in read]
+    result = asdict(alignment_score(links, sure, possible))
+    words = sum(len(grid) for grid in grids)
+    total = sum(pointing_entropy(grid) * len(grid) for grid in grids)
+    result["entropy"] = total / words
+    by_class = {}
+    if all(pair.source_classes for pair in pairs):
+        order = -1 if trained.recipe.reverse_source else 1
+        classes = [pair.source_classes[::order] for pair in pairs]
+        by_class = alignment_by_class(links, sure, possible, classes)
+    result["by_class"] = {
+        name: asdict(score) for name, score in by_class.items()
+    }
+    return result
+
+
+def example(
+    trained: Trained, pairs: Sequence[SentencePair]
+) -> dict[str, Any] | None:
+    """One short sentence with its weights, to be drawn.
+
+    The first with "not" and 8 to 14 tokens, else the first of all; the
+    true translation is fed, and the row of `<eos>` is left out.
+    """
+    pairs = [pair for pair in pairs if pair.sure]
+    if trained.recipe.model.attention == "none" or not pairs:
+        return None
+    good = [p for p in pairs if "not" in p.source and 8 <= len(p.source) <= 14]
+    pair = (good or pairs)[0]
+    (grid,) = forced_weights(trained, [pair])
+    (read,) = trained.pairs([pair])
+    return {
+        "source": [*read.source, "<eos>"],
+        "target": list(read.target),
+        "sure": sorted(read.sure),
+        "possible": sorted(read.possible),
+        "weights": [[round(float(w), 4) for w in row] for row in grid],
+        "output": trained.translate([pair.source])[0],
+    }
 
 
 def evaluate(
@@ -329,8 +461,10 @@ def evaluate(
         bleu, signature, precisions, brevity_penalty, bleu_by_length,
         perplexity, accuracy_by_position (teacher-forced and free-running),
         recall_by_source_position (sentences over 20 tokens with gold links;
-        in the order of the sentence, however the model read it) and exact,
-        the share of sentences that equal their reference.
+        in the order of the sentence, however the model read it), exact, the
+        share of sentences that equal their reference, length_ratio, output
+        words per word of the reference, alignment (see `evaluate_alignment`)
+        and example (see `example`).
     """
     sources = [pair.source for pair in pairs]
     targets = [pair.target for pair in pairs]
@@ -355,6 +489,9 @@ def evaluate(
         ),
         "perplexity": perplexity(*total_loss(trained.model, encoded)),
         "exact": sum(same) / len(same),
+        "length_ratio": sum(map(len, outputs)) / sum(map(len, targets)),
+        "alignment": evaluate_alignment(trained, pairs),
+        "example": example(trained, pairs),
         "accuracy_by_position": {
             "teacher_forced": accuracy_by_position(
                 forced_predictions(trained, pairs), targets
@@ -477,6 +614,38 @@ PLAIN = Recipe(
 )
 
 
+# With attention, on the same corpus at the same size.
+ADDITIVE = replace(
+    PLAIN,
+    model=RecurrentConfig(attention="additive", dropout=0.1),
+    training=replace(PLAIN.training, steps=500, evaluate_every=50),
+)
+AFTER = replace(
+    ADDITIVE,
+    model=RecurrentConfig(attention="dot", query="after", dropout=0.1),
+    training=replace(ADDITIVE.training, evaluate_every=100),
+)
+
+
+MULTI30K = Recipe(
+    RecurrentConfig(
+        embedding_size=128,
+        hidden_size=256,
+        context="every_step",
+        dropout=0.3,
+    ),
+    TrainingConfig(
+        steps=1000,
+        batch_size=128,
+        learning_rate=4e-3,
+        schedule="linear",
+    ),
+    corpus="multi30k",
+    pair="en-fr",
+    min_count=3,
+)
+
+
 def _change(recipe: Recipe, model: dict, training: dict, **rest) -> Recipe:
     return replace(
         recipe,
@@ -509,22 +678,53 @@ RECIPES: dict[str, Recipe] = {
         )
         for percent in (50, 0)
     },
+    # Attention of Bahdanau's form, at the size of PLAIN: half the steps are
+    # about the same time, and all of them the same number of sentences.
+    "additive": ADDITIVE,
+    "additive-long": _change(ADDITIVE, {}, {"steps": 1000}),
+    "coverage": _change(ADDITIVE, {"coverage": True}, {}),
+    # Luong's form, and every score on the same terms.
+    **{
+        f"{score.replace('_', '-')}-after": _change(
+            AFTER, {"attention": score}, {}
+        )
+        for score in SCORES
+    },
+    "input-feeding": _change(AFTER, {"input_feeding": True}, {}),
+    # The mistakes of Chapter 9, one each.
+    **{
+        f"bug-{bug.replace('_', '-')}": replace(
+            _change(AFTER, {"attention": "additive"}, {})
+            if bug == "no_tanh"
+            else AFTER,
+            bug=bug,
+        )
+        for bug in bugs.BUGS
+    },
+    "bug-little-data": replace(AFTER, num_train=300),
+    # Hard attention: drawn positions, on the terms of dot-after.
+    "hard-reinforce": _change(
+        AFTER, {"selection": "hard"}, {"objective": "reinforce"}
+    ),
+    "hard-mean": _change(
+        AFTER, {"selection": "hard"}, {"objective": "reinforce_mean"}
+    ),
+    "hard-none": _change(
+        AFTER, {"selection": "hard"}, {"objective": "reinforce_none"}
+    ),
+    "straight-through": _change(AFTER, {"selection": "straight_through"}, {}),
+    # Toy tasks whose right alignment is known.
+    **{
+        f"{task}-{name}": replace(
+            _change(recipe, {}, {"steps": 500, "evaluate_every": 100}),
+            corpus=task,
+        )
+        for task in corpora.TOYS
+        for name, recipe in (("plain", PLAIN), ("attention", AFTER))
+    },
     # Real sentences: about four times through Multi30k.
-    "multi30k-plain": Recipe(
-        RecurrentConfig(
-            embedding_size=128,
-            hidden_size=256,
-            context="every_step",
-            dropout=0.3,
-        ),
-        TrainingConfig(
-            steps=1000,
-            batch_size=128,
-            learning_rate=4e-3,
-            schedule="linear",
-        ),
-        corpus="multi30k",
-        pair="en-fr",
-        min_count=3,
+    "multi30k-plain": MULTI30K,
+    "multi30k-additive": _change(
+        MULTI30K, {"context": "initial", "attention": "additive"}, {}
     ),
 }

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from s2s_lib.attention import SCORES, SELECTIONS, attend, make_score, select
 from s2s_lib.vocab import PAD
 
 State = tuple[Float[Tensor, "batch layers hidden"], ...]
@@ -128,6 +129,19 @@ class RecurrentConfig:
             also part of each input, `cho2014`).
         context_size: size of C. None takes the encoder's final states as
             they are; a number squeezes them through a layer of that size.
+        attention: "none", or a score of `attention.SCORES`. With attention
+            C sets the first state only, and the decoder gets a context of
+            its own at every step.
+        query: which state asks. "before" is the state before the step, and
+            the context is part of the step's input (`bahdanau2015`);
+            "after" is the state after the step, and the context joins it on
+            the way to the output (`luong2015`).
+        input_feeding: only for "after": the vector that the last output was
+            made of is part of the next input (`luong2015`).
+        coverage: each key is told how much attention its position has had
+            so far (`tu2016`).
+        selection: "soft" averages over all positions, "hard" and
+            "straight_through" take one; see `attention.select`.
 
     Raises:
         ValueError: if a value is outside what is listed here.
@@ -141,9 +155,20 @@ class RecurrentConfig:
     dropout: float = 0.0
     context: str = "initial"
     context_size: int | None = None
+    attention: str = "none"
+    query: str = "before"
+    input_feeding: bool = False
+    coverage: bool = False
+    selection: str = "soft"
 
     def __post_init__(self):
-        choices = {"cell": tuple(_LOOPS), "context": ("initial", "every_step")}
+        choices = {
+            "cell": tuple(_LOOPS),
+            "context": ("initial", "every_step"),
+            "attention": ("none", *SCORES),
+            "query": ("before", "after"),
+            "selection": SELECTIONS,
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(
@@ -158,6 +183,24 @@ class RecurrentConfig:
         if not 0 <= self.dropout < 1:
             raise ValueError(
                 f"dropout must be at least 0 and below 1, not {self.dropout}"
+            )
+        if self.attention == "none":
+            for name in ("query", "input_feeding", "coverage", "selection"):
+                default = self.__dataclass_fields__[name].default
+                if getattr(self, name) != default:
+                    raise ValueError(
+                        f"{name}={getattr(self, name)!r} needs attention; "
+                        f"set attention to one of {SCORES}"
+                    )
+        elif self.context == "every_step":
+            raise ValueError(
+                "with attention the decoder has a context of its own at "
+                'every step; leave context at "initial"'
+            )
+        if self.input_feeding and self.query == "before":
+            raise ValueError(
+                'input_feeding needs query="after"; with "before" the '
+                "context is part of the input already"
             )
 
     def loop(self, input_size: int, num_layers: int) -> nn.Module:
@@ -179,14 +222,17 @@ class RecurrentConfig:
 class Memory(NamedTuple):
     """What the decoder keeps of one batch of sources.
 
-    `states` are the encoder's top-layer states, `context` is C, `initial`
-    the decoder's first state. Nothing in it changes while decoding.
+    `states` are the encoder's top-layer states, which are the values of the
+    attention; `context` is C, `initial` the decoder's first state, `keys`
+    what the attention's score made of the states. Nothing in it changes
+    while decoding.
     """
 
     states: Float[Tensor, "batch source_steps encoder_hidden"]
     mask: Bool[Tensor, "batch source_steps"]
     context: Float[Tensor, "batch context"]
     initial: State
+    keys: Float[Tensor, "batch source_steps key"] | None = None
 
 
 def mirror(
@@ -301,28 +347,172 @@ class Decoder(nn.Module):
     def forward(
         self,
         tokens: Int[Tensor, "batch steps"],
-        context: Float[Tensor, "batch context"],
-        state: State,
-    ) -> tuple[Float[Tensor, "batch steps vocabulary"], State]:
-        """Run over `tokens` from `state`: the logits and the new state."""
+        memory: Memory,
+        state: State | None,
+    ) -> tuple[Float[Tensor, "batch steps vocabulary"], State, None]:
+        """Run over `tokens` from `state`: logits, new state, no weights."""
+        state = memory.initial if state is None else state
         inputs = self.dropout(self.embedding(tokens))
         # inputs: (batch, steps, embedding)
         if self.every_step:
-            repeated = context[:, None].expand(-1, tokens.shape[1], -1)
+            repeated = memory.context[:, None].expand(-1, tokens.shape[1], -1)
             inputs = torch.cat([inputs, repeated], dim=-1)
-        # torch's loops want (layers, batch, hidden), and h alone or (h, c).
-        parts = tuple(part.transpose(0, 1).contiguous() for part in state)
-        hidden, final = self.loop(
-            inputs, parts if len(parts) > 1 else parts[0]
-        )
-        final = final if isinstance(final, tuple) else (final,)
+        hidden, state = run_loop(self.loop, inputs, state)
         logits = self.output(self.dropout(hidden))
         # logits: (batch, steps, vocabulary)
-        return logits, tuple(part.transpose(0, 1) for part in final)
+        return logits, state, None
+
+
+def run_loop(
+    loop: nn.Module, inputs: Float[Tensor, "batch steps input"], state: State
+) -> tuple[Float[Tensor, "batch steps hidden"], State]:
+    """Run torch's loop from `state`, which has the batch first."""
+    # It wants (layers, batch, hidden), and h alone or (h, c).
+    parts = tuple(part.transpose(0, 1).contiguous() for part in state)
+    hidden, final = loop(inputs, parts if len(parts) > 1 else parts[0])
+    final = final if isinstance(final, tuple) else (final,)
+    return hidden, tuple(part.transpose(0, 1) for part in final)
+
+
+class AttentionState(NamedTuple):
+    """What an attention decoder hands from step to step.
+
+    `recurrent` is the state of its cells, `feed` the last attentional
+    vector (input feeding), `coverage` the sum of all weights so far; the
+    last two are None where the configuration does without.
+    """
+
+    recurrent: State
+    feed: Float[Tensor, "batch 1 hidden"] | None
+    coverage: Float[Tensor, "batch source_steps"] | None
+
+
+class AttentionDecoder(nn.Module):
+    """Predicts the next token with a new context vector at every step.
+
+    With `query="before"`: s_t-1 asks, the context joins the token as the
+    input of the cell, and s_t gives the logits (`bahdanau2015`). With
+    "after": s_t asks, and the attentional vector `tanh(W [c_t, s_t])` gives
+    the logits (`luong2015`); if no step needs an answer of the step before,
+    all steps are computed at once.
+    """
+
+    def __init__(
+        self, vocab_size: int, value_size: int, config: RecurrentConfig
+    ):
+        super().__init__()
+        self.config = config
+        hidden = config.hidden_size
+        self.embedding = nn.Embedding(
+            vocab_size, config.embedding_size, padding_idx=PAD
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        extra = value_size if config.query == "before" else 0
+        extra += hidden if config.input_feeding else 0
+        self.loop = config.loop(
+            config.embedding_size + extra, config.num_layers
+        )
+        self.score = make_score(config.attention, hidden, value_size, hidden)
+        if config.query == "after":
+            self.combine = nn.Linear(value_size + hidden, hidden, bias=False)
+        self.output = nn.Linear(hidden, vocab_size)
+        self.stepwise = (
+            config.query == "before" or config.input_feeding or config.coverage
+        )
+        if config.coverage:
+            # As many numbers as a key has; at first coverage says nothing.
+            size = self.score.project_keys(torch.zeros(1, 1, value_size))
+            self.covered = nn.Parameter(torch.zeros(size.shape[-1]))
+
+    def begin(self, memory: Memory) -> AttentionState:
+        """The state before the first step."""
+        batch, steps = memory.mask.shape
+        feed, coverage = None, None
+        if self.config.input_feeding:
+            feed = memory.states.new_zeros(batch, 1, self.config.hidden_size)
+        if self.config.coverage:
+            coverage = memory.states.new_zeros(batch, steps)
+        return AttentionState(memory.initial, feed, coverage)
+
+    def look(
+        self,
+        memory: Memory,
+        query: Float[Tensor, "batch steps hidden"],
+        coverage: Float[Tensor, "batch source_steps"] | None = None,
+    ) -> tuple[
+        Float[Tensor, "batch steps value"],
+        Float[Tensor, "batch steps source_steps"],
+    ]:
+        """Attend with these queries: the contexts and the weights used."""
+        keys = memory.keys
+        if coverage is not None:
+            keys = keys + coverage[..., None] * self.covered
+        context, weights = attend(
+            query, keys, memory.states, memory.mask[:, None], self.score
+        )
+        if self.config.selection != "soft":
+            weights = select(weights, self.config.selection, self.training)
+            context = weights @ memory.states
+        return context, weights
+
+    def attentional(
+        self,
+        context: Float[Tensor, "batch steps value"],
+        hidden: Float[Tensor, "batch steps hidden"],
+    ) -> Float[Tensor, "batch steps hidden"]:
+        """What the logits are made of, where the query comes after."""
+        both = torch.cat([context, self.dropout(hidden)], dim=-1)
+        return torch.tanh(self.combine(both))
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch steps"],
+        memory: Memory,
+        state: AttentionState | None,
+    ) -> tuple[
+        Float[Tensor, "batch steps vocabulary"],
+        AttentionState,
+        Float[Tensor, "batch steps source_steps"],
+    ]:
+        """Run over `tokens` from `state`: logits, new state, weights."""
+        state = self.begin(memory) if state is None else state
+        inputs = self.dropout(self.embedding(tokens))
+        # inputs: (batch, steps, embedding)
+        blocks = inputs.split(1, dim=1) if self.stepwise else [inputs]
+        vectors, weights = [], []
+        for block in blocks:
+            vector, state, used = self._advance(block, memory, state)
+            vectors.append(vector)
+            weights.append(used)
+        vector = torch.cat(vectors, dim=1)  # vector: (batch, steps, hidden)
+        logits = self.output(self.dropout(vector))
+        # logits: (batch, steps, vocabulary)
+        return logits, state, torch.cat(weights, dim=1)
+
+    def _advance(
+        self, inputs: Tensor, memory: Memory, state: AttentionState
+    ) -> tuple[Tensor, AttentionState, Tensor]:
+        """One step, or all at once where the steps allow it."""
+        recurrent, feed, coverage = state
+        if self.config.query == "before":
+            query = recurrent[0][:, -1:]  # query: (batch, 1, hidden)
+            context, weights = self.look(memory, query, coverage)
+            inputs = torch.cat([inputs, context], dim=-1)
+            vector, recurrent = run_loop(self.loop, inputs, recurrent)
+        else:
+            if feed is not None:
+                inputs = torch.cat([inputs, feed], dim=-1)
+            hidden, recurrent = run_loop(self.loop, inputs, recurrent)
+            context, weights = self.look(memory, hidden, coverage)
+            vector = self.attentional(context, hidden)
+            feed = None if feed is None else vector
+        if coverage is not None:
+            coverage = coverage + weights.sum(1)
+        return vector, AttentionState(recurrent, feed, coverage), weights
 
 
 class RecurrentModel(nn.Module):
-    """Encoder and decoder with one context vector C between them.
+    """Encoder and decoder, with one context vector C or attention between.
 
     `bridge` turns C into the decoder's first state, `s_0 = tanh(W C + b)`.
 
@@ -350,7 +540,12 @@ class RecurrentModel(nn.Module):
         )
         state_size = config.num_layers * config.hidden_size
         self.bridge = nn.Linear(size, config.state_parts * state_size)
-        self.decoder = Decoder(target_vocab_size, size, config)
+        if config.attention == "none":
+            self.decoder = Decoder(target_vocab_size, size, config)
+        else:
+            self.decoder = AttentionDecoder(
+                target_vocab_size, self.encoder.state_size, config
+            )
 
     def encode(
         self,
@@ -366,25 +561,38 @@ class RecurrentModel(nn.Module):
             part.unflatten(1, shape)  # (batch, layers, hidden)
             for part in bridged.chunk(self.config.state_parts, 1)
         )
-        return Memory(states, source_mask, context, initial)
+        keys = None
+        if self.config.attention != "none":
+            keys = self.decoder.score.project_keys(states)
+        return Memory(states, source_mask, context, initial, keys)
 
     def decode(
         self, memory: Memory, target_in: Int[Tensor, "batch target_steps"]
-    ) -> tuple[Float[Tensor, "batch target_steps vocabulary"], None]:
-        """Teacher forcing: logits of all steps at once, and no weights."""
-        logits, _ = self.decoder(target_in, memory.context, memory.initial)
-        return logits, None
+    ) -> tuple[
+        Float[Tensor, "batch target_steps vocabulary"],
+        Float[Tensor, "batch target_steps source_steps"] | None,
+    ]:
+        """Teacher forcing: logits of all steps, and the attention's weights.
+
+        The weights are None without attention.
+        """
+        logits, _, weights = self.decoder(target_in, memory, None)
+        return logits, weights
 
     def step(
         self,
         memory: Memory,
         token: Int[Tensor, " batch"],
-        state: State | None = None,
-    ) -> tuple[Float[Tensor, "batch vocabulary"], State, None]:
-        """One step: feed `token`, get logits, the next state, no weights.
+        state: State | AttentionState | None = None,
+    ) -> tuple[
+        Float[Tensor, "batch vocabulary"],
+        State | AttentionState,
+        Float[Tensor, "batch source_steps"] | None,
+    ]:
+        """One step: feed `token`, get logits, the next state, the weights.
 
         `state` None stands for the first step, which is fed `<sos>`.
         """
-        state = memory.initial if state is None else state
-        logits, state = self.decoder(token[:, None], memory.context, state)
-        return logits[:, 0], state, None
+        logits, state, weights = self.decoder(token[:, None], memory, state)
+        weights = None if weights is None else weights[:, 0]
+        return logits[:, 0], state, weights

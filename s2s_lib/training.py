@@ -24,7 +24,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from s2s_lib.batches import Batch, EncodedPair, make_batches
+from s2s_lib.hard import reinforce_loss
 
+OBJECTIVES = (
+    "likelihood", "reinforce", "reinforce_mean", "reinforce_none"
+)  # fmt: skip
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
 History = list[dict[str, float | int]]
 
@@ -53,6 +57,9 @@ class TrainingConfig:
             it falls from 1 in a straight line: scheduled sampling
             (`bengio2015`).
         bucket: batches of similar length.
+        objective: "likelihood", or for hard attention "reinforce" with
+            another draw, the batch's mean or nothing as its baseline; see
+            `hard.reinforce_loss`.
         evaluate_every: steps between two rows of the history.
         seed: of the weights, the order of the data and dropout.
 
@@ -69,6 +76,7 @@ class TrainingConfig:
     label_smoothing: float = 0.0
     teacher_forcing: float = 1.0
     bucket: bool = True
+    objective: str = "likelihood"
     evaluate_every: int = 200
     seed: int = 0
 
@@ -76,6 +84,11 @@ class TrainingConfig:
         if self.schedule not in SCHEDULES:
             raise ValueError(
                 f"schedule must be one of {SCHEDULES}, not {self.schedule!r}"
+            )
+        if self.objective not in OBJECTIVES:
+            raise ValueError(
+                f"objective must be one of {OBJECTIVES}, "
+                f"not {self.objective!r}"
             )
         for name in ("steps", "batch_size", "evaluate_every"):
             if getattr(self, name) < 1:
@@ -328,16 +341,7 @@ def _update(
     step: int,
 ) -> tuple[float, float]:
     """One update; the loss and the gradient's norm before clipping."""
-    if config.teacher_forcing < 1:
-        share = (step + 1) / config.steps
-        truth = 1 - (1 - config.teacher_forcing) * share
-        logits = scheduled_logits(model, batch, truth)
-    else:
-        memory = model.encode(batch.source, batch.source_mask)
-        logits, _ = model.decode(memory, batch.target_in)
-    loss = masked_cross_entropy(
-        logits, batch.target_out, batch.target_mask, config.label_smoothing
-    )
+    loss = _loss(model, batch, config, step)
     value = float(loss.detach())
     _check_finite("loss", value, config, step)
     optimizer.zero_grad(set_to_none=True)
@@ -349,6 +353,24 @@ def _update(
         group["lr"] = config.rate(step)
     optimizer.step()
     return value, float(norm)
+
+
+def _loss(
+    model: nn.Module, batch: Batch, config: TrainingConfig, step: int
+) -> Float[Tensor, ""]:
+    if config.objective != "likelihood":
+        _, _, baseline = config.objective.partition("_")
+        return reinforce_loss(model, batch, baseline or "other")
+    if config.teacher_forcing < 1:
+        share = (step + 1) / config.steps
+        truth = 1 - (1 - config.teacher_forcing) * share
+        logits = scheduled_logits(model, batch, truth)
+    else:
+        memory = model.encode(batch.source, batch.source_mask)
+        logits, _ = model.decode(memory, batch.target_in)
+    return masked_cross_entropy(
+        logits, batch.target_out, batch.target_mask, config.label_smoothing
+    )
 
 
 def _check_finite(

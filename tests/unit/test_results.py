@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s2s_lib.recipes import RECIPES
+from s2s_lib.recipes import RECIPES, Recipe
 
 FOLDER = Path(__file__).resolve().parents[2] / "results"
 FILES = sorted(FOLDER.glob("*-seed*.json"))
@@ -41,7 +41,7 @@ def problems(path, result, fingerprint):
         found.append(f"its command is not {command!r}")
     if name not in RECIPES:
         return [*found, f"there is no recipe {name!r} any more"]
-    if result["recipe"] != asdict(RECIPES[name]):
+    if Recipe.from_settings(result["recipe"]) != RECIPES[name]:
         found.append("its recipe has changed since")
     generated = RECIPES[name].corpus == "generated"
     if generated and result["corpus_fingerprint"] != fingerprint:
