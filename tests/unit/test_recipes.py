@@ -124,6 +124,14 @@ OTHER_MODEL = {
     "dropout": 0.1,
     "context": "every_step",
     "context_size": 3,
+    "attention": "dot",
+}
+# These need attention, so they differ from a model with attention.
+OTHER_ATTENTION = {
+    "query": "after",
+    "coverage": True,
+    "selection": "hard",
+    "attention": "general",
 }
 OTHER_TRAINING = {
     "steps": 7,
@@ -135,6 +143,7 @@ OTHER_TRAINING = {
     "label_smoothing": 0.1,
     "teacher_forcing": 0.5,
     "bucket": False,
+    "objective": "reinforce",
     "evaluate_every": 2,
     "seed": 4,
 }
@@ -143,24 +152,32 @@ OTHER = {
     "pair": "en-de",
     "min_count": 2,
     "reverse_source": True,
+    "num_train": 5,
+    "bug": "no_mask",
 }
 
 
 def test_the_fingerprint_changes_with_every_field():
-    assert OTHER_MODEL.keys() == {f.name for f in fields(RecurrentConfig)}
+    assert {*OTHER_MODEL, *OTHER_ATTENTION, "input_feeding"} == {
+        f.name for f in fields(RecurrentConfig)
+    }
     assert OTHER_TRAINING.keys() == {f.name for f in fields(TrainingConfig)}
     assert {*OTHER, "model", "training"} == {f.name for f in fields(Recipe)}
     variants = [TINY]
     for name, value in OTHER_MODEL.items():
         model = replace(TINY.model, **{name: value})
         variants.append(replace(TINY, model=model))
+    asking = replace(TINY.model, attention="additive")
+    looks = [replace(asking, **{k: v}) for k, v in OTHER_ATTENTION.items()]
+    looks += [asking, replace(looks[0], input_feeding=True)]
+    variants += [replace(TINY, model=model) for model in looks]
     for name, value in OTHER_TRAINING.items():
         settings = replace(TINY.training, **{name: value})
         variants.append(replace(TINY, training=settings))
     variants += [replace(TINY, **{k: v}) for k, v in OTHER.items()]
     prints = [recipes.fingerprint(variant, 0) for variant in variants]
     prints.append(recipes.fingerprint(TINY, 1))
-    assert len(set(prints)) == len(prints) == 1 + 8 + 11 + 4 + 1
+    assert len(set(prints)) == len(prints) == 1 + 9 + 6 + 12 + 6 + 1
     assert recipes.fingerprint(TINY, 0) == prints[0]
 
 
