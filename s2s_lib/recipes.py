@@ -365,7 +365,6 @@ def forced_weights(
     return [grid.float().cpu().numpy() for grid in grids]
 
 
-@torch.no_grad()
 def _forced(
     trained: Trained, pairs: Sequence[SentencePair], batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -378,8 +377,9 @@ def _forced(
     for start in range(0, len(encoded), batch_size):
         rows = encoded[start : start + batch_size]
         batch = collate(rows).to(device)
-        memory = trained.model.encode(batch.source, batch.source_mask)
-        logits, weights = trained.model.decode(memory, batch.target_in)
+        with torch.no_grad():
+            memory = trained.model.encode(batch.source, batch.source_mask)
+            logits, weights = trained.model.decode(memory, batch.target_in)
         for row, pair in enumerate(rows):
             words, tokens = len(pair.target) - 1, len(pair.source)
             yield (

@@ -159,6 +159,47 @@ def test_generated_splits_are_disjoint_and_stratified():
             assert sum(low <= n <= high for n in lengths) == each
 
 
+@pytest.mark.parametrize("task", corpora.TOYS)
+def test_toy_tasks_and_their_links(task):
+    corpus = corpora.load(task, num_train=60, num_valid=20, num_test=30)
+    sizes = [len(s) for s in (corpus.train, corpus.valid, corpus.test)]
+    assert sizes == [60, 20, 30]
+    pairs = corpus.train + corpus.valid + corpus.test
+    assert len({pair.source for pair in pairs}) == len(pairs)
+    assert {len(pair.source) for pair in pairs} == set(range(4, 21))
+    for pair in pairs:
+        expected = {"reversal": pair.source[::-1]}.get(
+            task, tuple(sorted(pair.source))
+        )
+        assert pair.target == expected
+        places = dict(sorted((j, i) for i, j in pair.sure))
+        assert list(places) == list(range(len(pair.target)))
+        assert sorted(places.values()) == list(range(len(pair.source)))
+        for j, i in places.items():
+            assert pair.target[j] == pair.source[i]
+        assert pair.possible == pair.sure
+    again = corpora.load(task, num_train=60, num_valid=20, num_test=30)
+    assert again == corpus
+    other = corpora.toy(task, 60, 20, 30, seed=1)
+    assert other.train != corpus.train
+
+
+def test_equal_letters_keep_their_order_when_sorted():
+    for pair in corpora.toy("sorting", 60, 5, 5).train:
+        places = [i for j, i in sorted((j, i) for i, j in pair.sure)]
+        for first, second, a, b in zip(
+            places, places[1:], pair.target, pair.target[1:], strict=False
+        ):
+            assert a < b or first < second
+
+
+def test_an_unknown_toy_and_its_pair():
+    with pytest.raises(corpora.CorpusError, match="not 'copying'"):
+        corpora.toy("copying")
+    with pytest.raises(corpora.CorpusError, match="letters-sorting"):
+        corpora.load("sorting", pair="en-fr")
+
+
 def test_generated_test_set_does_not_depend_on_training_size():
     small, large = corpora.generated(50, 5, 10), corpora.generated(80, 5, 10)
     assert small.test == large.test and small.valid == large.valid

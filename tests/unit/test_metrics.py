@@ -4,17 +4,23 @@ import math
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2s_lib.metrics import (
+    AlignmentScore,
     accuracy_by_position,
+    alignment_by_class,
     alignment_error_rate,
+    alignment_score,
     bleu,
     bleu_by_length,
+    links_from_weights,
     perplexity,
+    pointing_entropy,
     recall_by_source_position,
 )
 
@@ -192,6 +198,55 @@ def test_alignment_error_rate_is_the_papers(rows):
     if a and a == s == p:
         # Without a distinction it is 1 - F1: recall and precision are 1.
         assert found == 0
+
+
+def test_precision_and_recall_by_hand():
+    found = alignment_score([[(0, 0), (2, 1), (3, 3)]], [SURE], [POSSIBLE])
+    assert found.precision == pytest.approx(2 / 3)
+    assert found.recall == pytest.approx(1 / 2)
+    nothing = alignment_score([[]], [SURE], [POSSIBLE])
+    assert math.isnan(nothing.precision) and nothing.recall == 0
+    unsure = alignment_score([[(2, 1)]], [[]], [POSSIBLE])
+    assert unsure.precision == 1 and math.isnan(unsure.recall)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ROWS)
+def test_one_class_for_all_is_the_whole_score(rows):
+    sides = [list(side) for side in zip(*rows, strict=True)]
+    found = alignment_by_class(*sides, [["word"] * 4] * len(rows))
+    if not any(sides[0]) and not any(sides[1]):
+        assert found == {}
+    else:
+        whole = alignment_score(*sides)
+        assert found["word"].error_rate == whole.error_rate
+
+
+def test_a_class_has_the_links_of_its_source_words():
+    classes = ["noun", "verb", "noun"]
+    predicted = [(0, 0), (1, 1), (2, 1), (3, 2)]  # 3 is behind the words
+    found = alignment_by_class([predicted], [SURE], [POSSIBLE], [classes])
+    assert found["verb"] == AlignmentScore(1.0, 0.0, 0.0)
+    assert found["noun"] == AlignmentScore(0.0, 1.0, 1.0)
+    assert list(found) == ["noun", "verb"]
+
+
+def test_links_are_the_largest_weights():
+    weights = [[0.1, 0.7, 0.2], [0.2, 0.3, 0.5], [0.0, 0.0, 0.0]]
+    assert links_from_weights(weights, 3) == {(1, 0), (2, 1)}
+    assert links_from_weights(weights, 2) == {(1, 0)}  # 2 is <eos>
+    assert links_from_weights(np.zeros((0, 3)), 3) == set()
+
+
+def test_pointing_entropy_is_the_logarithm_of_what_is_looked_at():
+    assert pointing_entropy([[0.0, 1.0], [1.0, 0.0]]) == 0
+    for n in (1, 2, 7):
+        even = np.full((3, n), 1 / n)
+        assert pointing_entropy(even) == pytest.approx(math.log(n))
+    mixed = pointing_entropy([[0.5, 0.5], [1.0, 0.0]])
+    assert mixed == pytest.approx(math.log(2) / 2)
+    with pytest.raises(ValueError, match="no rows"):
+        pointing_entropy(np.zeros((0, 4)))
 
 
 def test_accuracy_by_position_by_hand():

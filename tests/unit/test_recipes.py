@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sacrebleu.metrics import BLEU
@@ -19,7 +20,7 @@ from s2s_lib.recipes import Recipe, Trained
 from s2s_lib.recurrent import RecurrentConfig
 from s2s_lib.search import n_best
 from s2s_lib.training import CheckpointError, TrainingConfig
-from s2s_lib.vocab import detokenize
+from s2s_lib.vocab import EOS, detokenize
 
 TINY = Recipe(
     RecurrentConfig(embedding_size=6, hidden_size=8),
@@ -585,6 +586,110 @@ def test_forced_predictions_go_on_after_a_wrong_end():
         trained.model.decoder.output.bias[2] = 100.0
     predictions = recipes.forced_predictions(trained, CORPUS.test, 7)
     assert predictions == [["<eos>"] * len(p.target) for p in CORPUS.test]
+
+
+LOOKING = replace(
+    TINY, model=replace(TINY.model, attention="dot", query="after")
+)
+
+
+@pytest.fixture
+def oracle(monkeypatch):
+    """Weights that lie on the last sure link of each target word."""
+
+    def weights(trained, pairs):
+        grids = []
+        for pair in trained.pairs(pairs):
+            shape = len(pair.target), len(pair.source) + 1
+            grid = np.zeros(shape, dtype=np.float32)
+            grid[:, -1] = 1.0
+            for i, j in pair.sure:
+                grid[j] = np.eye(shape[1])[i]
+            grids.append(grid)
+        return grids
+
+    monkeypatch.setattr(recipes, "forced_weights", weights)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_alignment_of_an_oracle_is_perfect(oracle, backwards):
+    recipe = replace(LOOKING, reverse_source=backwards)
+    trained = recipes.build(recipe, CORPUS, 0)
+    found = recipes.evaluate_alignment(trained, CORPUS.test)
+    assert found["error_rate"] == 0 and found["precision"] == 1
+    # One link per target word: a word with two sure links loses one.
+    links = sum(len(p.sure) for p in CORPUS.test)
+    words = sum(len({j for _, j in p.sure}) for p in CORPUS.test)
+    assert found["recall"] == pytest.approx(words / links)
+    assert found["entropy"] == 0
+    assert found["by_class"] == {}  # one pair has no classes
+    classed = CORPUS.test[:-1]
+    by_class = recipes.evaluate_alignment(trained, classed)["by_class"]
+    assert by_class["noun"]["precision"] == by_class["noun"]["recall"] == 1
+    assert by_class["verb"]["precision"] == 1
+
+
+def test_no_alignment_without_attention_or_without_links():
+    plain = recipes.build(TINY, CORPUS, 0)
+    assert recipes.evaluate_alignment(plain, CORPUS.test) is None
+    assert recipes.example(plain, CORPUS.test) is None
+    with pytest.raises(ValueError, match="no attention"):
+        recipes.forced_weights(plain, CORPUS.test)
+    looking = recipes.build(LOOKING, CORPUS, 0)
+    bare = [SentencePair(("a",), ("b",))]
+    assert recipes.evaluate_alignment(looking, bare) is None
+    assert recipes.example(looking, bare) is None
+
+
+def test_weights_of_a_sentence_do_not_depend_on_its_batch():
+    trained = recipes.build(LOOKING, CORPUS, 0)
+    together = recipes.forced_weights(trained, CORPUS.test)
+    for pair, grid in zip(CORPUS.test, together, strict=True):
+        assert grid.shape == (len(pair.target), len(pair.source) + 1)
+        np.testing.assert_allclose(grid.sum(1), 1, atol=1e-5)
+        (alone,) = recipes.forced_weights(trained, [pair])
+        np.testing.assert_allclose(alone, grid, atol=1e-5)
+
+
+def test_the_example_is_a_sentence_with_its_weights():
+    trained = recipes.build(LOOKING, CORPUS, 0)
+    shown = recipes.example(trained, CORPUS.test)
+    pair = next(
+        p for p in CORPUS.test if tuple(shown["source"][:-1]) == p.source
+    )
+    assert shown["source"][-1] == "<eos>"
+    assert shown["target"] == list(pair.target)
+    assert {tuple(link) for link in shown["sure"]} == pair.sure
+    (grid,) = recipes.forced_weights(trained, [pair])
+    np.testing.assert_allclose(shown["weights"], grid, atol=1e-4)
+
+
+def test_settings_of_an_older_file_have_defaults():
+    settings = asdict(TINY)
+    del settings["bug"], settings["model"]["attention"]
+    assert Recipe.from_settings(settings) == TINY
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"num_train": -1}, "num_train must be 0"), ({"bug": "x"}, "no_mask")],
+)
+def test_a_recipe_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**settings)
+
+
+def test_training_on_a_part_and_with_a_bug(fits):
+    few = replace(TINY, num_train=7)
+    trained = recipes.train(few, progress=False)
+    assert len(fits[-1][1]) == 7
+    words = {w for p in CORPUS.train[:7] for w in p.source}
+    assert set(trained.source_vocab.to_list()) <= words | {
+        "<pad>", "<sos>", "<eos>", "<unk>"
+    }  # fmt: skip
+    spoilt = recipes.train(replace(LOOKING, bug="no_end"), progress=False)
+    assert all(EOS not in pair.target for pair in fits[-1][1])
+    assert spoilt.recipe.bug == "no_end"
 
 
 def test_evaluate_passes_search_options_on(monkeypatch):
