@@ -7,6 +7,7 @@ Chapter 9 trains a right model with each of them and shows the symptoms.
 from collections.abc import Callable, Sequence
 from types import MethodType
 
+import torch
 from torch import Tensor
 
 from s2s_lib.attention import AdditiveScore, GeneralScore, attend
@@ -21,6 +22,16 @@ def _no_mask(model: RecurrentModel) -> None:
         return attend(query, memory.keys, memory.states, None, self.score)
 
     model.decoder.look = MethodType(look, model.decoder)
+
+
+def _reads_padding(model: RecurrentModel) -> None:
+    """No mask anywhere: the encoder too reads padding like words."""
+    right = RecurrentModel.encode
+
+    def encode(self, source, source_mask):
+        return right(self, source, torch.ones_like(source_mask))
+
+    model.encode = MethodType(encode, model)
 
 
 def _wrong_axis(model: RecurrentModel) -> None:
@@ -82,6 +93,7 @@ def _no_end(model: RecurrentModel) -> None:
 
 BUGS: dict[str, Callable[[RecurrentModel], None]] = {
     "no_mask": _no_mask,
+    "reads_padding": _reads_padding,
     "wrong_axis": _wrong_axis,
     "no_tanh": _no_tanh,
     "late_query": _late_query,

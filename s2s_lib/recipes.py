@@ -627,6 +627,7 @@ AFTER = replace(
 )
 
 
+UNSORTED = replace(AFTER, training=replace(AFTER.training, bucket=False))
 MULTI30K = Recipe(
     RecurrentConfig(
         embedding_size=128,
@@ -691,12 +692,16 @@ RECIPES: dict[str, Recipe] = {
         for score in SCORES
     },
     "input-feeding": _change(AFTER, {"input_feeding": True}, {}),
-    # The mistakes of Chapter 9, one each.
+    # Batches of mixed lengths, with as much padding as words.
+    "unsorted": UNSORTED,
+    # The mistakes of Chapter 9, one each, on the terms of dot-after, but for
+    # two that need another model or other batches.
     **{
         f"bug-{bug.replace('_', '-')}": replace(
-            _change(AFTER, {"attention": "additive"}, {})
-            if bug == "no_tanh"
-            else AFTER,
+            {
+                "no_tanh": _change(AFTER, {"attention": "additive"}, {}),
+                "reads_padding": UNSORTED,
+            }.get(bug, AFTER),
             bug=bug,
         )
         for bug in bugs.BUGS
