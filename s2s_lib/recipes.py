@@ -168,7 +168,19 @@ def _load_corpus(name: str, pair: str | None) -> corpora.ParallelCorpus:
 def build(
     recipe: Recipe, corpus: corpora.ParallelCorpus, seed: int
 ) -> Trained:
-    """Vocabularies from the training split, and a model with fresh weights."""
+    """Vocabularies from the training split, and a model with fresh weights.
+
+    Raises:
+        ValueError: if the training objective does not suit the model.
+    """
+    hard = recipe.model.selection == "hard"
+    if hard == (recipe.training.objective == "likelihood"):
+        raise ValueError(
+            f"selection={recipe.model.selection!r} and objective="
+            f"{recipe.training.objective!r} do not fit: the score of hard "
+            'attention learns by an objective of "reinforce", and nothing '
+            "else does"
+        )
     train = corpus.train[: recipe.num_train or None]
     sides = [(p.source for p in train), (p.target for p in train)]
     vocabs = [Vocabulary.build(side, recipe.min_count) for side in sides]

@@ -157,6 +157,25 @@ def test_train_takes_every_setting(run, tsv, tmp_path):
     assert training.batch_size == 8
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--attention", "additive", "--coverage"],
+        ["--attention", "dot", "--query", "after", "--input-feeding"],
+        [
+            "--attention", "general", "--query", "after", "--selection",
+            "hard", "--objective", "reinforce",
+        ],
+    ],
+)  # fmt: skip
+def test_train_and_translate_with_attention(run, tsv, tmp_path, options):
+    out = tmp_path / "m"
+    assert train(tsv, out, *options) == 0
+    assert recipes.load(out).recipe.model.attention == options[1]
+    status, output, _ = run("translate", "--model", out, "one two")
+    assert status == 0 and output.endswith("\n")
+
+
 def test_train_on_the_generated_corpus(run, monkeypatch, tmp_path):
     pairs = grammar.generate(120, max_tokens=15)
     small = corpora.ParallelCorpus(
@@ -554,6 +573,14 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
         (["train", "--pair", "de-en", "--out", out], "no pair 'de-en'"),
         ([*training, "--cell", "transformer"], "cell must be one of"),
         ([*training, "--hidden-size", 0], "hidden_size must be 1"),
+        ([*training, "--attention", "x"], "attention must be one of"),
+        ([*training, "--coverage"], "needs attention"),
+        ([*training, "--objective", "x"], "objective must be one of"),
+        ([*training, "--objective", "reinforce"], "do not fit"),
+        (
+            [*training, "--attention", "dot", "--selection", "hard"],
+            "do not fit",
+        ),
         ([*training, "--dropout", 1], "dropout must be"),
         ([*training, "--steps", 0], "steps must be 1"),
         ([*training, "--batch-size", -3], "batch_size must be 1"),
