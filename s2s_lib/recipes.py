@@ -739,9 +739,11 @@ RECIPES: dict[str, Recipe] = {
         for task in corpora.TOYS
         for name, recipe in (("plain", PLAIN), ("attention", AFTER))
     },
-    # Real sentences: about four times through Multi30k.
+    # Real sentences: about four times through Multi30k, and twice.
     "multi30k-plain": MULTI30K,
     "multi30k-additive": _change(
-        MULTI30K, {"context": "initial", "attention": "additive"}, {}
+        MULTI30K,
+        {"context": "initial", "attention": "additive"},
+        {"steps": 500},
     ),
 }
