@@ -81,6 +81,25 @@ def test_without_padding_the_mask_is_not_missed(run):
         close(right, wrong)
 
 
+def test_reading_padding_is_having_no_mask_anywhere():
+    batch = collate(PAIRS)
+    model = model_of(bug="reads_padding")
+    memory = model.encode(batch.source, batch.source_mask)
+    assert memory.mask.all()
+    everything = torch.ones_like(batch.source_mask)
+    right = model_of().encode(batch.source, everything)
+    close(memory.states, right.states)
+    assert (memory.states[1, 2:].abs() > 0).any()
+    _, weights = at_once(model, batch)
+    assert (weights[1, :, 2:] > 0).all()
+    close(weights.sum(-1), torch.ones(2, 4))
+    full = collate(EQUAL)
+    for right, wrong in zip(
+        at_once(model_of(), full), at_once(model, full), strict=True
+    ):
+        close(right, wrong)
+
+
 def test_on_the_wrong_axis_columns_sum_to_one_and_rows_do_not():
     batch = collate(PAIRS)
     _, right = at_once(model_of(), batch)
@@ -166,7 +185,9 @@ def test_keys_from_embeddings_are_trained():
     assert model.decoder.score.key.weight.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("bug", ["no_mask", "wrong_axis", "late_query"])
+@pytest.mark.parametrize(
+    "bug", ["no_mask", "reads_padding", "wrong_axis", "late_query"]
+)
 def test_no_weight_is_added_or_changed(bug):
     right, wrong = model_of().state_dict(), model_of(bug=bug).state_dict()
     assert right.keys() == wrong.keys()
