@@ -289,4 +289,4 @@ def select(
     one = one * (weights > 0)  # nothing to attend to: nothing is picked
     if selection == "hard":
         return one
-    return one + weights - weights.detach()
+    return one + (weights - weights.detach())

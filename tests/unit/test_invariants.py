@@ -45,6 +45,31 @@ MODELS = {
     for size in [(None, 3)[(both + layers + len(context)) % 2]]
 }
 
+# Attention: every score, both orders, each extra, one and two layers.
+ATTENTIVE = {
+    f"attention-{name}": partial(recurrent, **settings)
+    for name, settings in {
+        "additive-before": dict(attention="additive"),
+        "additive-before-coverage": dict(
+            attention="additive", cell="lstm", num_layers=2, coverage=True
+        ),
+        "dot-after": dict(
+            attention="dot", query="after", cell="lstm", num_layers=2
+        ),
+        "general-after-feeding": dict(
+            attention="general",
+            query="after",
+            input_feeding=True,
+            bidirectional=False,
+        ),
+        "scaled-after-hard": dict(
+            attention="scaled_dot", query="after", selection="hard"
+        ),
+        "location-before": dict(attention="location", cell="rnn"),
+    }.items()
+}
+MODELS |= ATTENTIVE
+
 
 @cache
 def prototype(name):
@@ -68,6 +93,11 @@ def prototype(name):
 
 @pytest.fixture(params=MODELS)
 def model(request):
+    return copy.deepcopy(prototype(request.param))
+
+
+@pytest.fixture(params=ATTENTIVE)
+def attentive(request):
     return copy.deepcopy(prototype(request.param))
 
 
@@ -349,4 +379,133 @@ def test_n_best_reads_once_and_keeps_the_order(model, monkeypatch):
         assert [h.tokens for h in mine] == [h.tokens for h in single]
         assert [h.log_prob for h in mine] == pytest.approx(
             [h.log_prob for h in single], abs=1e-5
+        )
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_weights_sum_to_1_and_are_0_on_padding(attentive, training):
+    attentive.train(training)
+    memory = read(attentive, extra=3)
+    with torch.no_grad():
+        _, weights = attentive.decode(memory, TARGETS)
+    assert weights.shape == (*TARGETS.shape, memory.mask.shape[1])
+    assert not weights.transpose(1, 2)[~memory.mask].any()
+    torch.testing.assert_close(
+        weights.sum(-1), torch.ones(TARGETS.shape), rtol=0, atol=1e-6
+    )
+
+
+def contexts(weights, memory):
+    """A memory whose states are the same everywhere: the weighted mean."""
+    mean = torch.einsum("bs,bsv->bv", weights, memory.states)
+    return memory._replace(states=mean[:, None].expand_as(memory.states))
+
+
+@torch.no_grad()
+def test_returned_weights_are_the_weights_used(attentive):
+    """All that a step learns from the states is their weighted mean.
+
+    So the states may all be replaced by the mean under the weights that
+    were returned, and no logit changes.
+    """
+    memory, state = read(attentive), None
+    for t in range(TARGETS.shape[1]):
+        token = TARGETS[:, t]
+        logits, after, weights = attentive.step(memory, token, state)
+        again, _, same = attentive.step(
+            contexts(weights, memory), token, state
+        )
+        torch.testing.assert_close(again, logits, rtol=0, atol=1e-5)
+        torch.testing.assert_close(same, weights)
+        # Other weights would have been noticed.
+        wrong = contexts(weights.flip(0) * memory.mask, memory)
+        other = attentive.step(wrong, token, state)[0]
+        assert float((other - logits).abs().max()) > 1e-3
+        state = after
+
+
+@torch.no_grad()
+def test_weights_drawn_in_training_are_used(attentive):
+    attentive.train()
+    memory = read(attentive)
+    torch.manual_seed(3)  # the same dropout and the same draws
+    logits, weights = attentive.decode(memory, TARGETS[:, :1])
+    torch.manual_seed(3)
+    changed = contexts(weights[:, 0], memory)
+    again, same = attentive.decode(changed, TARGETS[:, :1])
+    torch.testing.assert_close(again, logits, rtol=0, atol=1e-5)
+    assert torch.equal(same, weights)
+    torch.manual_seed(4)
+    drawn = attentive.decode(memory, TARGETS[:, :1])[1]
+    if attentive.config.selection == "hard":
+        assert not torch.equal(drawn, weights)
+        assert set(weights.unique().tolist()) == {0.0, 1.0}
+
+
+@torch.no_grad()
+def test_weights_step_by_step_are_those_all_at_once(attentive):
+    memory, state, found = read(attentive), None, []
+    _, weights = attentive.decode(memory, TARGETS)
+    for token in TARGETS.T:
+        _, state, used = attentive.step(memory, token, state)
+        found.append(used)
+    torch.testing.assert_close(
+        torch.stack(found, 1), weights, rtol=0, atol=1e-6
+    )
+    # Neither are they the same at every step, nor for every sentence.
+    assert float((weights[:, 0] - weights[:, 1]).abs().max()) > 1e-3
+    assert float((weights[0] - weights[2]).abs().max()) > 1e-3
+
+
+@torch.no_grad()
+def test_weights_do_not_see_neighbours_or_padding(attentive):
+    _, together = attentive.decode(read(attentive, extra=2), TARGETS)
+    for row, source in enumerate(SOURCES):
+        memory = read(attentive, [source])
+        _, alone = attentive.decode(memory, TARGETS[row : row + 1])
+        torch.testing.assert_close(
+            alone[0], together[row, :, : len(source)], rtol=0, atol=1e-5
+        )
+
+
+def test_keys_are_projected_once_per_sentence(attentive, monkeypatch):
+    score, calls = attentive.decoder.score, []
+    project = score.project_keys
+
+    def count(states):
+        calls.append(tuple(states.shape))
+        return project(states)
+
+    monkeypatch.setattr(score, "project_keys", count)
+    if hasattr(score, "key"):  # nor does anything else project them
+        score.key.register_forward_hook(lambda *_: calls.append("layer"))
+    memory = read(attentive)
+    expected = [tuple(memory.states.shape)]
+    expected += ["layer"] if hasattr(score, "key") else []
+    assert calls == expected
+    greedy(attentive, memory, 6)
+    beam(attentive, memory, 3, 6)
+    attentive.decode(memory, TARGETS)
+    assert calls == expected
+
+
+@torch.no_grad()
+def test_rows_of_a_state_can_be_taken(attentive):
+    """Of every part of it: recurrent state, feed and coverage."""
+    memory, state = read(attentive), None
+    for token in TARGETS.T[:2]:
+        _, state, _ = attentive.step(memory, token, state)
+    whole = attentive.step(memory, TARGETS[:, 2], state)
+    rows = torch.tensor([3, 0, 3])
+    some = attentive.step(
+        take_rows(memory, rows), TARGETS[rows, 2], take_rows(state, rows)
+    )
+    torch.testing.assert_close(some[0], whole[0][rows], rtol=0, atol=1e-5)
+    torch.testing.assert_close(some[2], whole[2][rows], rtol=0, atol=1e-5)
+    config = attentive.config
+    assert (state.feed is None) != config.input_feeding
+    assert (state.coverage is None) != config.coverage
+    if config.coverage:
+        torch.testing.assert_close(
+            state.coverage.sum(1), torch.full((len(SOURCES),), 2.0)
         )

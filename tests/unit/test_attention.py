@@ -1,0 +1,377 @@
+"""Attention: against loops, against D2L, and at its edges."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks.peers import import_d2l
+from s2s_lib import attention
+from s2s_lib.attention import (
+    SCORES,
+    AdditiveScore,
+    DotScore,
+    GeneralScore,
+    LocationScore,
+    ScaledDotScore,
+    attend,
+    dot_score,
+    make_score,
+    masked_softmax,
+    scaled_dot_score,
+    select,
+)
+
+FLOATS = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
+few = settings(max_examples=25, deadline=None)
+
+
+def rows_of(mask, shape):
+    """The mask as one row per query."""
+    return mask.expand(shape).reshape(-1, shape[-1])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_softmax_is_0_on_masked_keys_and_sums_to_1(dtype):
+    torch.manual_seed(0)
+    scores = (4 * torch.randn(3, 2, 5)).to(dtype)
+    mask = torch.arange(5) < torch.tensor([5, 2, 0])[:, None, None]
+    weights = masked_softmax(scores, mask)
+    assert weights.dtype == dtype
+    for row in range(3):
+        for query in range(2):
+            used = [5, 2, 0][row]
+            terms = [math.exp(float(s)) for s in scores[row, query, :used]]
+            expected = [term / sum(terms) for term in terms]
+            found = weights[row, query].tolist()
+            eps = max(torch.finfo(dtype).eps, 1e-7)
+            assert found[:used] == pytest.approx(expected, rel=4 * eps)
+            assert found[used:] == [0.0] * (5 - used)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("scale", [1.0, 6e4])
+def test_a_row_with_nothing_to_attend_to(dtype, scale):
+    """All weights are 0, and every gradient is a number."""
+    torch.manual_seed(0)
+    scores = (scale * torch.rand(2, 3, 4)).to(dtype).requires_grad_()
+    mask = torch.tensor([[[True] * 4], [[False] * 4]])
+    weights = masked_softmax(scores, mask)
+    assert not weights[1].any()
+    ones = torch.ones(3, dtype=dtype)
+    torch.testing.assert_close(weights[0].sum(-1), ones)
+    (weights * torch.arange(4)).sum().backward()
+    assert bool(scores.grad.isfinite().all())
+    assert not scores.grad[1].any()
+    if scale == 1.0:
+        assert bool(scores.grad[0].any())
+
+
+def test_huge_scores_and_no_keys():
+    huge = torch.tensor([[1e30, -1e30, 1e30], [-3e38, -3e38, 0.0]])
+    mask = torch.tensor([True, True, False])
+    assert masked_softmax(huge, mask).tolist() == [[1, 0, 0], [0.5, 0.5, 0]]
+    assert masked_softmax(torch.zeros(2, 0)).shape == (2, 0)
+    context, weights = attend(
+        torch.ones(2, 3, 4), torch.ones(2, 0, 4), torch.ones(2, 0, 5)
+    )
+    assert context.tolist() == torch.zeros(2, 3, 5).tolist()
+    assert weights.shape == (2, 3, 0)
+
+
+def test_a_mask_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"\(3,\).*\(2, 1, 4\).*broadcasts"):
+        masked_softmax(torch.zeros(2, 1, 4), torch.ones(3, dtype=torch.bool))
+
+
+@st.composite
+def asked(draw, least=0):
+    """Queries, keys, values and a mask: lengths from 0, batch from 1."""
+    batch = draw(st.integers(1, 3))
+    queries = draw(st.integers(least, 4))
+    keys = draw(st.integers(least, 5))
+    size = draw(st.integers(1, 4))
+    dtype = draw(st.sampled_from(FLOATS))
+    torch.manual_seed(draw(st.integers(0, 2**20)))
+    make = torch.randn
+    mask = torch.rand(batch, draw(st.sampled_from([1, queries])), keys) < 0.6
+    return (
+        make(batch, queries, size).to(dtype),
+        make(batch, keys, size).to(dtype),
+        make(batch, keys, 3).to(dtype),
+        mask if mask.shape[1] else None,
+    )
+
+
+@few
+@given(asked())
+def test_attend_is_the_loop(drawn):
+    query, keys, values, mask = drawn
+    context, weights = attend(query, keys, values, mask)
+    assert context.dtype == weights.dtype == query.dtype
+    tolerance = 40 * max(torch.finfo(query.dtype).eps, 1e-7)
+    for b in range(len(query)):
+        for i in range(query.shape[1]):
+            where = range(keys.shape[1])
+            if mask is not None:
+                row = mask[b, min(i, mask.shape[1] - 1)]
+                where = [j for j in where if row[j]]
+            total, mean = 0.0, [0.0] * 3
+            share = {}
+            for j in where:
+                products = query[b, i].double() * keys[b, j].double()
+                share[j] = math.exp(
+                    float(products.sum()) / math.sqrt(query.shape[2])
+                )
+                total += share[j]
+            for j, part in share.items():
+                for d in range(3):
+                    mean[d] += part / total * float(values[b, j, d])
+            assert context[b, i].tolist() == pytest.approx(
+                mean, abs=3 * tolerance
+            )
+            found = weights[b, i].tolist()
+            assert found == pytest.approx(
+                [
+                    share.get(j, 0.0) / max(total, 1e-300)
+                    for j in range(len(found))
+                ],
+                abs=tolerance,
+            )
+            assert all(
+                found[j] == 0 for j in range(len(found)) if j not in share
+            )
+
+
+@few
+@given(asked(), st.sampled_from(SCORES))
+def test_every_score_and_its_formula(drawn, name):
+    query, keys, _, _ = (None if x is None else x.double() for x in drawn)
+    score = make_score(name, query.shape[2], keys.shape[2], 3).double()
+    projected = score.project_keys(keys)
+    energies = score(query, projected).detach()
+    assert energies.shape == (*query.shape[:2], keys.shape[1])
+    for b in range(len(query)):
+        for i in range(query.shape[1]):
+            for j in range(keys.shape[1]):
+                expected = formula(score, query[b, i], keys[b, j], j).detach()
+                assert float(energies[b, i, j]) == pytest.approx(
+                    float(expected), abs=1e-12
+                )
+
+
+def formula(score, q, k, j):
+    """One energy, from the vectors q and k and the position j of k."""
+    if isinstance(score, AdditiveScore):
+        w_q, w_k = score.query.weight, score.key.weight
+        return score.v.weight[0] @ torch.tanh(w_q @ q + w_k @ k)
+    if isinstance(score, GeneralScore):
+        return q @ score.key.weight @ k
+    if isinstance(score, LocationScore):
+        return score.position.weight[j] @ q
+    scaled = isinstance(score, ScaledDotScore)
+    return q @ k / (math.sqrt(len(q)) if scaled else 1.0)
+
+
+@pytest.mark.parametrize("name", ["dot", "scaled_dot"])
+def test_the_halves_of_a_key_are_added_up(name):
+    torch.manual_seed(0)
+    query, states = torch.randn(2, 3, 4), torch.randn(2, 5, 8)
+    score = make_score(name, 4, 8, 1)
+    folded = states[..., :4] + states[..., 4:]
+    plain = {"dot": dot_score, "scaled_dot": scaled_dot_score}[name]
+    keys = score.project_keys(states)
+    torch.testing.assert_close(keys, folded)
+    torch.testing.assert_close(score(query, keys), plain(query, folded))
+    assert not torch.equal(
+        dot_score(query, keys), scaled_dot_score(query, keys)
+    )
+
+
+def test_scores_that_cannot_be_are_refused():
+    for sizes in ((4, 6), (4, 2)):
+        with pytest.raises(ValueError, match=rf"{sizes[0]}.*not {sizes[1]}"):
+            DotScore(*sizes)
+    with pytest.raises(ValueError, match=r"one of .*additive.* not 'mlp'"):
+        make_score("mlp", 4, 4, 4)
+    score = LocationScore(4, max_positions=3)
+    assert score(torch.ones(1, 2, 4), torch.ones(1, 3, 9)).shape == (1, 2, 3)
+    with pytest.raises(ValueError, match=r"4 positions .* the 3"):
+        score(torch.ones(1, 2, 4), torch.ones(1, 4, 9))
+
+
+@pytest.mark.parametrize("block", [1, 60, 1 << 20])
+def test_additive_attention_is_d2ls(monkeypatch, block):
+    """Context, weights and all gradients, with their weights for ours."""
+    d2l = import_d2l()
+    monkeypatch.setattr(attention, "BLOCK", block)
+    torch.manual_seed(0)
+    own, peer = AdditiveScore(5, 6, 7), d2l.AdditiveAttention(7, 0.0)
+    lengths = torch.tensor([4, 1, 3])
+    mask = torch.arange(4) < lengths[:, None, None]
+    inputs = [torch.randn(3, 2, 5), torch.randn(3, 4, 6), torch.randn(3, 4, 2)]
+    peer(*inputs, lengths)  # makes its layers
+    pairs = [(own.query, peer.W_q), (own.key, peer.W_k), (own.v, peer.w_v)]
+    for mine, theirs in pairs:
+        mine.load_state_dict(theirs.state_dict())
+    results = []
+    for side in (0, 1):
+        q, k, v = leaves = [x.clone().requires_grad_() for x in inputs]
+        if side:
+            context = peer(q, k, v, lengths)
+            weights = peer.attention_weights
+        else:
+            context, weights = attend(q, own.project_keys(k), v, mask, own)
+        (context * torch.arange(12).view(3, 2, 2)).sum().backward()
+        grads = [pair[side].weight.grad for pair in pairs]
+        results.append([context, weights, *grads, *(x.grad for x in leaves)])
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_scaled_dot_attention_is_d2ls_and_torchs():
+    d2l = import_d2l()
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 5), torch.randn(3, 4, 5), torch.randn(3, 4, 2)
+    lengths = torch.tensor([4, 1, 3])
+    mask = torch.arange(4) < lengths[:, None, None]
+    peer = d2l.DotProductAttention(0.0)
+    context, weights = attend(q, k, v, mask)
+    torch.testing.assert_close(context, peer(q, k, v, lengths))
+    torch.testing.assert_close(weights, peer.attention_weights)
+    torchs = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask
+    )
+    torch.testing.assert_close(context, torchs)
+
+
+def everything(score, query, states, block, monkeypatch):
+    monkeypatch.setattr(attention, "BLOCK", block)
+    score.zero_grad()
+    leaves = [x.clone().requires_grad_() for x in (query, states)]
+    energies = score(leaves[0], score.project_keys(leaves[1]))
+    energies.square().sum().backward()
+    grads = [p.grad.clone() for p in score.parameters()]
+    with torch.no_grad():
+        again = score(query, score.project_keys(states))
+    return [energies.detach(), again, *grads, *(x.grad for x in leaves)]
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3), (1, 1, 1), (3, 7, 0)])
+def test_blocks_change_nothing(shape, monkeypatch):
+    torch.manual_seed(0)
+    batch, queries, keys = shape
+    query, states = torch.randn(batch, queries, 4), torch.randn(batch, keys, 6)
+    score = AdditiveScore(4, 6, 5)
+    whole = everything(score, query, states, 1 << 20, monkeypatch)
+    for block in (1, 70, 130):
+        parts = everything(score, query, states, block, monkeypatch)
+        for mine, theirs in zip(parts, whole, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers that one tensor held, backward pass included."""
+
+    most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for one in found if isinstance(found, tuple | list) else [found]:
+            if isinstance(one, torch.Tensor):
+                held = one.untyped_storage().nbytes() // one.element_size()
+                self.most = max(self.most, held)
+        return found
+
+
+def test_the_tensor_of_all_pairs_never_exists(monkeypatch):
+    monkeypatch.setattr(attention, "BLOCK", 4000)
+    score = AdditiveScore(8, 8, 8)
+    query = torch.randn(1, 100, 8, requires_grad=True)
+    states = torch.randn(1, 100, 8, requires_grad=True)
+    kept = 0
+
+    def keep(tensor):
+        nonlocal kept
+        kept += tensor.numel()
+        return tensor
+
+    with Largest() as seen:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            energies = score(query, score.project_keys(states))
+        energies.sum().backward()
+    # Of 100 * 100 * 8 numbers: a block at a time, and the energies.
+    assert 4000 <= seen.most <= 100 * 100
+    assert kept <= 20_000
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_gradients_are_those_of_the_numbers(name, monkeypatch):
+    monkeypatch.setattr(attention, "BLOCK", 30)
+    torch.manual_seed(0)
+    score = make_score(name, 3, 6, 4).double()
+    leaves = [
+        torch.randn(2, rows, size, dtype=torch.float64, requires_grad=True)
+        for rows, size in ((3, 3), (4, 6))
+    ]
+
+    def run(query, states):
+        return score(query, score.project_keys(states))
+
+    assert torch.autograd.gradcheck(run, leaves)
+
+
+WEIGHTS = torch.tensor([[[0.2, 0.0, 0.5, 0.3], [0.0, 0.0, 0.0, 0.0]]])
+
+
+def test_soft_selection_leaves_the_weights():
+    for training in (False, True):
+        assert select(WEIGHTS, "soft", training) is WEIGHTS
+
+
+@pytest.mark.parametrize("selection", ["hard", "straight_through"])
+def test_one_position_is_taken(selection):
+    best = select(WEIGHTS, selection, False)
+    assert best.tolist() == [[[0, 0, 1, 0], [0, 0, 0, 0]]]
+    torch.manual_seed(0)
+    many = WEIGHTS.expand(4000, 2, 4)
+    drawn = select(many, selection, True)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert (drawn[:, 0].sum(-1) == 1).all()
+    assert not drawn[:, 1].any()
+    # Four standard deviations of 4000 draws are 0.032 at most.
+    share = drawn[:, 0].mean(0)
+    torch.testing.assert_close(share, WEIGHTS[0, 0], rtol=0, atol=0.032)
+    assert share[1] == 0
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_gradient_flows_through_the_straight_one_only(training):
+    scores = torch.tensor([[[0.3, 2.0, -1.0]]], requires_grad=True)
+    values = torch.tensor([1.0, 10.0, 100.0])
+    assert not select(scores.softmax(-1), "hard", training).requires_grad
+    used = select(scores.softmax(-1), "straight_through", training)
+    (used * values).sum().backward()
+    assert (scores.grad != 0).all()
+    if not training:  # the gradient of the soft weights
+        (expected,) = torch.autograd.grad(
+            (scores.softmax(-1) * values).sum(), scores
+        )
+        torch.testing.assert_close(scores.grad, expected)
+
+
+@pytest.mark.parametrize("dtype", FLOATS[:3])
+def test_selection_in_every_type(dtype):
+    torch.manual_seed(0)
+    scores = torch.randn(50, 2, 6).to(dtype)
+    mask = torch.arange(6) < 4
+    for selection in ("hard", "straight_through"):
+        for training in (False, True):
+            weights = masked_softmax(scores, mask)
+            used = select(weights, selection, training)
+            assert used.dtype == dtype
+            assert used.sum(-1).tolist() == [[1.0, 1.0]] * 50
+            assert not used[..., 4:].any()
