@@ -203,8 +203,100 @@ def test_context_is_all_that_the_decoder_sees(cell, size):
         ({"context_size": 0}, "context_size"),
         ({"dropout": 1.0}, "dropout"),
         ({"dropout": -0.1}, "dropout"),
+        ({"attention": "mlp"}, "attention"),
+        ({"attention": "dot", "query": "during"}, "query"),
+        ({"attention": "dot", "selection": "none"}, "selection"),
+        ({"query": "after"}, "query='after' needs attention"),
+        ({"coverage": True}, "coverage=True needs attention"),
+        ({"selection": "hard"}, "selection='hard' needs attention"),
+        ({"attention": "dot", "context": "every_step"}, "context"),
+        ({"attention": "dot", "input_feeding": True}, 'needs query="after"'),
     ],
 )
 def test_impossible_settings_are_named(settings, named):
     with pytest.raises(ValueError, match=named):
         RecurrentConfig(**settings)
+
+
+OWN = {"rnn": RNNCell, "gru": GRUCell, "lstm": LSTMCell}
+
+
+def by_hand(model, memory, target):
+    """Logits and weights of one sentence, written out step by step."""
+    config, decoder, loop = model.config, model.decoder, model.decoder.loop
+    cells = []
+    for layer in range(config.num_layers):
+        size = getattr(loop, f"weight_ih_l{layer}").shape[1]
+        cells.append(OWN[config.cell](size, config.hidden_size).double())
+        for name, parameter in cells[-1].named_parameters():
+            parameter.data = getattr(loop, f"{name}_l{layer}").data
+    state = [
+        [part[:, layer] for part in memory.initial]
+        for layer in range(config.num_layers)
+    ]
+    covered = torch.zeros(memory.mask.shape[1], dtype=torch.float64)
+    feed = torch.zeros(1, config.hidden_size, dtype=torch.float64)
+    logits, used = [], []
+
+    def ask(query):
+        keys = decoder.score.project_keys(memory.states)
+        if config.coverage:
+            keys = keys + covered[None, :, None] * decoder.covered
+        energies = decoder.score(query[:, None], keys)[0, 0]
+        real = int(memory.mask.sum())
+        weights = torch.zeros(memory.mask.shape[1], dtype=torch.float64)
+        weights[:real] = energies[:real].softmax(0)
+        used.append(weights)
+        return (weights[:, None] * memory.states[0]).sum(0, keepdim=True)
+
+    for token in target[0]:
+        x = decoder.embedding.weight[token][None]
+        if config.query == "before":
+            x = torch.cat([x, ask(state[-1][0])], 1)
+        elif config.input_feeding:
+            x = torch.cat([x, feed], 1)
+        for layer, cell in enumerate(cells):
+            old = state[layer]
+            new = cell(x, tuple(old) if len(old) > 1 else old[0])
+            state[layer] = list(new) if len(old) > 1 else [new]
+            x = state[layer][0]
+        if config.query == "after":
+            both = torch.cat([ask(x), x], 1)
+            x = feed = torch.tanh(both @ decoder.combine.weight.T)
+        covered = covered + used[-1]
+        logits.append(decoder.output(x)[0])
+    return torch.stack(logits)[None], torch.stack(used)[None]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(attention="additive", num_layers=2),
+        dict(attention="additive", cell="lstm", coverage=True),
+        dict(attention="general", query="after", cell="lstm", num_layers=2),
+        dict(attention="dot", query="after", input_feeding=True),
+        dict(
+            attention="general",
+            query="after",
+            input_feeding=True,
+            coverage=True,
+            cell="rnn",
+        ),
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+@torch.no_grad()
+def test_decoder_with_attention_is_the_loop(settings):
+    torch.manual_seed(0)
+    config = RecurrentConfig(embedding_size=3, hidden_size=4, **settings)
+    model = RecurrentModel(9, 9, config).double()
+    for parameter in model.parameters():
+        parameter.uniform_(-1, 1)
+    source = torch.tensor([[4, 5, 6, 2, 0, 0]])
+    target = torch.tensor([[1, 5, 6, 4, 8]])
+    memory = model.encode(source, source > 0)
+    found = model.decode(memory, target)
+    expected = by_hand(model, memory, target)
+    for mine, loop in zip(found, expected, strict=True):
+        # The weights are rounded to float32 on their way.
+        torch.testing.assert_close(mine, loop, rtol=0, atol=1e-5)
