@@ -4,14 +4,26 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_table_repeats_the_results_file():
-    path = ROOT / re.search(r"results/\S+?\.json", README).group()
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("no attention", "multi30k-plain"),
+        ("additive attention", "multi30k-additive"),
+    ],
+)
+def test_the_table_repeats_the_results_files(model, name):
+    path = ROOT / f"results/{name}-seed0.json"
+    assert f"results/{path.name}" in README
     result = json.loads(path.read_text(encoding="utf-8"))
-    row = next(line for line in README.splitlines() if "GRU 256" in line)
+    (row,) = (
+        line for line in README.splitlines() if f"GRU 256, {model}" in line
+    )
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[2] == f"{result['metrics']['bleu']:.1f}"
     minutes = result["training_seconds"] / 60
@@ -24,7 +36,7 @@ def test_the_table_repeats_the_results_file():
 def test_the_command_has_the_settings_of_the_recipe():
     from s2s_lib.recipes import RECIPES
 
-    recipe = RECIPES["multi30k-plain"]
+    recipe = RECIPES["multi30k-additive"]
     command = README[README.index("train --corpus multi30k") :]
     command = command[: command.index("--out")].replace("\\\n", " ")
     given = dict(re.findall(r"--([a-z-]+) (\S+)", command))
