@@ -41,7 +41,7 @@ def main() -> int:
     """Write the picture."""
     ax = length_curve(LENGTH_BUCKETS, series())
     ax.set_ylim(0, 100)
-    ax.set_title("One translator, with and without attention", loc="left", fontsize=11)
+    ax.set_title("With and without attention", loc="left", fontsize=11)
     TARGET.parent.mkdir(exist_ok=True)
     ax.figure.savefig(TARGET, dpi=160)
     return 0
