@@ -142,7 +142,7 @@ class AdditiveScore(nn.Module):
         twice = torch.add(2 * query, keys, alpha=2)
         # twice: (batch, queries, keys, hidden)
         weight = self.v.weight[0]  # weight: (hidden,)
-        return 2 * (torch.sigmoid(twice) @ weight) - weight.sum()
+        return 2 * (twice.sigmoid_() @ weight) - weight.sum()
 
 
 class DotScore(nn.Module):

@@ -244,7 +244,7 @@ BREAKS = (
     Break(
         "additive attention has lost its tanh",
         "attention",
-        "torch.sigmoid(twice) @ weight",
+        "twice.sigmoid_() @ weight",
         "twice @ weight",
         ("attention",),
     ),
