@@ -197,6 +197,11 @@ class RecurrentConfig:
                 "with attention the decoder has a context of its own at "
                 'every step; leave context at "initial"'
             )
+        if self.coverage and self.attention == "location":
+            raise ValueError(
+                "coverage tells the keys what was read, and the location "
+                "score does not look at keys; take another score"
+            )
         if self.input_feeding and self.query == "before":
             raise ValueError(
                 'input_feeding needs query="after"; with "before" the '

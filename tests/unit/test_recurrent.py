@@ -211,6 +211,10 @@ def test_context_is_all_that_the_decoder_sees(cell, size):
         ({"selection": "hard"}, "selection='hard' needs attention"),
         ({"attention": "dot", "context": "every_step"}, "context"),
         ({"attention": "dot", "input_feeding": True}, 'needs query="after"'),
+        (
+            {"attention": "location", "coverage": True},
+            "does not look at keys",
+        ),
     ],
 )
 def test_impossible_settings_are_named(settings, named):
