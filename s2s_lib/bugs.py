@@ -50,7 +50,8 @@ def _wrong_axis(model: RecurrentModel) -> None:
 class _Untwisted(AdditiveScore):
     """Additive attention without its tanh."""
 
-    def _energies(self, query: Tensor, keys: Tensor) -> Tensor:
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        query = self.query(query)
         both = query[..., :, None, :] + keys[..., None, :, :]
         return both @ self.v.weight[0]
 

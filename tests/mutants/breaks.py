@@ -244,8 +244,22 @@ BREAKS = (
     Break(
         "additive attention has lost its tanh",
         "attention",
-        "twice.sigmoid_() @ weight",
-        "twice @ weight",
+        "both.tanh_() @ weight",
+        "both @ weight",
+        ("attention",),
+    ),
+    Break(
+        "the slope of the factored tanh has the wrong sign",
+        "attention",
+        "torch.addcmul(u, u, u, value=-1, out=slope)",
+        "torch.addcmul(u, u, u, value=1, out=slope)",
+        ("attention",),
+    ),
+    Break(
+        "projections that overflow are factored all the same",
+        "attention",
+        "FINITE = 40.0",
+        "FINITE = 4000.0",
         ("attention",),
     ),
     Break(

@@ -203,11 +203,14 @@ def test_scores_that_cannot_be_are_refused():
         score(torch.ones(1, 2, 4), torch.ones(1, 4, 9))
 
 
-@pytest.mark.parametrize("block", [1, 60, 1 << 20])
-def test_additive_attention_is_d2ls(monkeypatch, block):
+@pytest.mark.parametrize(
+    ("few", "block"), [(100, 1), (1, 1), (1, 60), (1, 1 << 20)]
+)
+def test_additive_attention_is_d2ls(monkeypatch, few, block):
     """Context, weights and all gradients, with their weights for ours."""
     d2l = import_d2l()
     monkeypatch.setattr(attention, "BLOCK", block)
+    monkeypatch.setattr(attention, "FEW", few)
     torch.manual_seed(0)
     own, peer = AdditiveScore(5, 6, 7), d2l.AdditiveAttention(7, 0.0)
     lengths = torch.tensor([4, 1, 3])
@@ -248,7 +251,8 @@ def test_scaled_dot_attention_is_d2ls_and_torchs():
     torch.testing.assert_close(context, torchs)
 
 
-def everything(score, query, states, block, monkeypatch):
+def everything(score, query, states, few, block, monkeypatch):
+    monkeypatch.setattr(attention, "FEW", few)
     monkeypatch.setattr(attention, "BLOCK", block)
     score.zero_grad()
     leaves = [x.clone().requires_grad_() for x in (query, states)]
@@ -260,17 +264,69 @@ def everything(score, query, states, block, monkeypatch):
     return [energies.detach(), again, *grads, *(x.grad for x in leaves)]
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 3), (1, 1, 1), (3, 7, 0)])
-def test_blocks_change_nothing(shape, monkeypatch):
+@pytest.mark.parametrize("shape", [(2, 5, 3), (1, 1, 1), (3, 7, 1)])
+def test_the_factored_formula_is_the_formula(shape, monkeypatch):
     torch.manual_seed(0)
     batch, queries, keys = shape
     query, states = torch.randn(batch, queries, 4), torch.randn(batch, keys, 6)
     score = AdditiveScore(4, 6, 5)
-    whole = everything(score, query, states, 1 << 20, monkeypatch)
-    for block in (1, 70, 130):
-        parts = everything(score, query, states, block, monkeypatch)
-        for mine, theirs in zip(parts, whole, strict=True):
+    plain = everything(score, query, states, 100, 1, monkeypatch)
+    for block in (1, 70, 130, 1 << 20):
+        parts = everything(score, query, states, 1, block, monkeypatch)
+        for mine, theirs in zip(parts, plain, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("far", [3.0, 15.0, 39.0, 41.0, 500.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_projections_saturate_and_never_overflow(far, dtype):
+    """Opposite ones cancel: the tanh of q + k is exact, however large."""
+    score = AdditiveScore(1, 1, 1).to(dtype)
+    with torch.no_grad():
+        for layer in (score.query, score.key, score.v):
+            layer.weight.fill_(1.0)
+    near = torch.tensor([-1.0, -0.25, 0.0, 0.5])
+    query = torch.full((1, 4, 1), far, dtype=dtype, requires_grad=True)
+    states = (near - far).to(dtype)[None, :, None]
+    exact = torch.tanh(query.detach().double() + states.double().mT)
+    scores = score(query, score.project_keys(states))
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-2
+    torch.testing.assert_close(scores.double(), exact, rtol=0, atol=tolerance)
+    scores.sum().backward()
+    slopes = (1 - exact.square()).sum(-1, keepdim=True)
+    torch.testing.assert_close(
+        query.grad.double(), slopes, rtol=4 * tolerance, atol=tolerance
+    )
+
+
+def test_exponentials_are_taken_of_queries_and_keys_not_of_pairs():
+    class Exponentials(TorchDispatchMode):
+        taken = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function._schema.name in ("aten::exp", "aten::tanh_"):
+                self.taken += args[0].numel()
+            return function(*args, **(kwargs or {}))
+
+    score = AdditiveScore(8, 8, 16)
+    query, states = torch.randn(2, 50, 8), torch.randn(2, 70, 8)
+    with Exponentials() as seen, torch.no_grad():
+        score(query, score.project_keys(states))
+    assert seen.taken == 2 * (50 + 70) * 16
+    with Exponentials() as seen, torch.no_grad():
+        score(query[:, :1], score.project_keys(states))
+    assert seen.taken == 2 * 1 * 70 * 16
+
+
+def test_a_second_derivative_is_refused_rather_than_wrong():
+    score = AdditiveScore(4, 4, 4)
+    query = torch.randn(1, 5, 4, requires_grad=True)
+    scores = score(query, score.project_keys(torch.randn(1, 5, 4)))
+    (slope,) = torch.autograd.grad(
+        scores.square().sum(), query, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
 
 
 class Largest(TorchDispatchMode):
@@ -311,6 +367,7 @@ def test_the_tensor_of_all_pairs_never_exists(monkeypatch):
 @pytest.mark.parametrize("name", SCORES)
 def test_gradients_are_those_of_the_numbers(name, monkeypatch):
     monkeypatch.setattr(attention, "BLOCK", 30)
+    monkeypatch.setattr(attention, "FEW", 1)
     torch.manual_seed(0)
     score = make_score(name, 3, 6, 4).double()
     leaves = [
