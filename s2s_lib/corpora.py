@@ -1,8 +1,8 @@
 """Parallel text from anywhere, as one type: `ParallelCorpus`.
 
-Generated sentences, two toy tasks, Multi30k (`elliott2016`), the
-English-French pairs of Tatoeba, and files of the reader's own. Where the data
-come from is decided by environment variables:
+Generated sentences, two toy tasks, pictures with captions, Multi30k
+(`elliott2016`), the English-French pairs of Tatoeba, and files of the
+reader's own. Where the data come from is decided by environment variables:
 
 - `S2S_DATA_DIR`: a folder with local copies (`multi30k/train.en.gz`,
   `fra-eng/fra.txt` or `fra-eng/fra-eng.zip`); they are checked as a
@@ -28,6 +28,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2s_lib import captions
 from s2s_lib.grammar import BUCKETS, SentencePair, generate
 from s2s_lib.vocab import tokenize
 
@@ -185,6 +186,38 @@ def toy(
     return ParallelCorpus(task, "letters", task, train, valid, test)
 
 
+CAPTION_PAIRS = tuple(f"image-{name}" for name in captions.LANGUAGES)
+
+
+def captioned(
+    pair: str = "image-en",
+    num_train: int = 4_000,
+    num_valid: int = 300,
+    num_test: int = 500,
+    seed: int = 0,
+) -> ParallelCorpus:
+    """Pictures of shapes, as rows of pixels, with captions and gold regions.
+
+    No caption is in two splits, and so no arrangement of shapes either. The
+    pictures are the same in both languages. See `captions`.
+
+    Raises:
+        CorpusError: unknown pair, or splits too large to be kept apart.
+    """
+    _check_pair(pair, CAPTION_PAIRS, "the captions corpus")
+    language, taken, splits = pair.split("-")[1], set(), []
+    sizes = (num_test, 3 * seed + 2), (num_valid, 3 * seed + 1)
+    try:
+        for size, stream in (*sizes, (num_train, 3 * seed)):
+            pairs = captions.generate(size, stream, language, taken)
+            taken |= {pair.target for pair in pairs}
+            splits.append(pairs)
+    except ValueError as error:
+        raise CorpusError(f"captions corpus: {error}") from error
+    test, valid, train = splits
+    return ParallelCorpus("captions", "image", language, train, valid, test)
+
+
 def multi30k(pair: str = "en-fr", lowercase: bool = True) -> ParallelCorpus:
     """Image captions, `elliott2016`: task 1, test set of 2016.
 
@@ -300,9 +333,9 @@ def load(name: str, pair: str | None = None, **options) -> ParallelCorpus:
     """A corpus by the name that the command line takes.
 
     Args:
-        name: "generated", "multi30k", "tatoeba", a task of `TOYS`, the path
-            of a .tsv (or .tsv.gz, .txt) file, or two paths with a comma
-            between: "SOURCE_FILE,TARGET_FILE".
+        name: "generated", "captions", "multi30k", "tatoeba", a task of
+            `TOYS`, the path of a .tsv (or .tsv.gz, .txt) file, or two paths
+            with a comma between: "SOURCE_FILE,TARGET_FILE".
         pair: languages and direction, "en-fr"; None for the default.
         options: passed on to the function of that corpus.
 
@@ -317,16 +350,18 @@ def load(name: str, pair: str | None = None, **options) -> ParallelCorpus:
         return toy(name, **options)
     if pair is not None:
         options["pair"] = pair
-    if name in ("multi30k", "tatoeba"):
-        return {"multi30k": multi30k, "tatoeba": tatoeba}[name](**options)
+    functions = {"captions": captioned, "multi30k": multi30k}
+    functions["tatoeba"] = tatoeba
+    if name in functions:
+        return functions[name](**options)
     if name.endswith((".tsv", ".tsv.gz", ".txt")) and "," not in name:
         return from_tsv(name, **options)
     if name.count(",") == 1:
         return from_files(*name.split(","), **options)
     raise CorpusError(
-        f"unknown corpus {name!r}: give 'generated', 'multi30k', 'tatoeba', "
-        f"{', '.join(map(repr, TOYS))}, the path of a .tsv file, or two "
-        "paths as SOURCE_FILE,TARGET_FILE"
+        f"unknown corpus {name!r}: give 'generated', 'captions', "
+        f"'multi30k', 'tatoeba', {', '.join(map(repr, TOYS))}, the path of a "
+        ".tsv file, or two paths as SOURCE_FILE,TARGET_FILE"
     )
 
 
