@@ -68,6 +68,29 @@ def pad(
     return ids, mask
 
 
+def check_source_mask(mask: Bool[Tensor, "batch steps"]) -> None:
+    """Refuse sources that no encoder can read.
+
+    Raises:
+        ValueError: if a row of `mask` is empty, or has padding before or
+            between its tokens.
+    """
+    empty = ~mask.any(1)
+    if bool(empty.any()):
+        raise ValueError(
+            f"row {int(empty.nonzero()[0, 0])} of the source is all padding; "
+            "a source needs at least one token, and encode_pairs always "
+            "gives it <eos>"
+        )
+    late = (mask[:, 1:] > mask[:, :-1]).any(1)
+    if bool(late.any()):
+        raise ValueError(
+            f"row {int(late.nonzero()[0, 0])} of the source has a token "
+            "after padding; padding must stand behind the sentence, "
+            "as batches.pad puts it"
+        )
+
+
 def encode_pairs(
     pairs: Sequence[SentencePair],
     source_vocab: Vocabulary,

@@ -1,6 +1,7 @@
 """The command line: train, translate, evaluate, reproduce.
 
     python -m s2s_lib train --corpus multi30k --pair en-fr --out fr.model
+    python -m s2s_lib train --architecture transformer --out t.model
     echo "a dog runs ." | python -m s2s_lib translate --model fr.model
     python -m s2s_lib evaluate --model fr.model
     python -m s2s_lib reproduce plain --seed 0
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,8 +32,13 @@ from s2s_lib.training import (
     TrainingError,
     fit,
 )
+from s2s_lib.transformer import TransformerConfig
 from s2s_lib.vocab import detokenize, tokenize
 
+ARCHITECTURES = {
+    "recurrent": RecurrentConfig,
+    "transformer": TransformerConfig,
+}
 STOPPED = 130  # what a shell reports for a command that ^C ended
 
 
@@ -69,8 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, required=True, help="model file")
     one.add_argument("--min-count", type=int, default=1, help=_MIN_COUNT)
     one.add_argument("--reverse-source", action="store_true")
-    _settings(one, RecurrentConfig)
-    _settings(one, TrainingConfig)
+    one.add_argument(
+        "--architecture",
+        choices=tuple(ARCHITECTURES),
+        default="recurrent",
+        help="(default recurrent)",
+    )
+    _settings(one, ARCHITECTURES | {"": TrainingConfig})
     one.add_argument("--checkpoint-every", type=int, default=200)
     _device_option(one)
     one.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -131,26 +143,56 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     _device_option(parser)
 
 
-def _settings(parser: argparse.ArgumentParser, config: type) -> None:
-    """An option for each field of a configuration."""
-    for f in fields(config):
-        assert f.default is not MISSING
-        flag = f"--{f.name.replace('_', '-')}"
-        if isinstance(f.default, bool):
-            parser.add_argument(
-                flag,
-                action=argparse.BooleanOptionalAction,
-                default=f.default,
-                help=f"(default {f.default})",
-            )
-        else:
-            kind = int if f.default is None else type(f.default)
-            parser.add_argument(
-                flag,
-                type=kind,
-                default=f.default,
-                help=f"(default {f.default})",
-            )
+def _settings(
+    parser: argparse.ArgumentParser, configs: dict[str, type]
+) -> None:
+    """An option for each field of these configurations.
+
+    What is not given is left out of the arguments, so that the
+    configuration's own default holds; a field that several of them have is
+    one option, which names each default.
+    """
+    defaults: dict[str, dict[str, Any]] = {}
+    for owner, config in configs.items():
+        for f in fields(config):
+            assert f.default is not MISSING
+            defaults.setdefault(f.name, {})[owner] = f.default
+    for name, by_owner in defaults.items():
+        notes = (
+            f"{owner}: default {default}" if owner else f"default {default}"
+            for owner, default in by_owner.items()
+        )
+        default = next(iter(by_owner.values()))
+        kind = (
+            {"action": argparse.BooleanOptionalAction}
+            if isinstance(default, bool)
+            else {"type": int if default is None else type(default)}
+        )
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
+            help=f"({'; '.join(notes)})",
+            **kind,
+        )
+
+
+def _configuration(args: argparse.Namespace, config: type) -> Any:
+    """A configuration of what was given, and defaults for the rest."""
+    names = {f.name for f in fields(config)} & vars(args).keys()
+    return config(**{name: getattr(args, name) for name in names})
+
+
+def _model_configuration(args: argparse.Namespace) -> Any:
+    chosen = ARCHITECTURES[args.architecture]
+    known = {f.name for f in fields(chosen)}
+    for name, config in ARCHITECTURES.items():
+        for f in fields(config):
+            if f.name in vars(args) and f.name not in known:
+                raise ValueError(
+                    f"--{f.name.replace('_', '-')} is a setting of "
+                    f"--architecture {name}, not of {args.architecture}"
+                )
+    return _configuration(args, chosen)
 
 
 def _device_option(parser: argparse.ArgumentParser) -> None:
@@ -182,14 +224,9 @@ def _check_writable(out: Path) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    def settings(config: type):
-        return config(
-            **{f.name: getattr(args, f.name) for f in fields(config)}
-        )
-
     recipe = recipes.Recipe(
-        model=settings(RecurrentConfig),
-        training=settings(TrainingConfig),
+        model=_model_configuration(args),
+        training=_configuration(args, TrainingConfig),
         corpus=args.corpus,
         pair=args.pair,
         min_count=args.min_count,
@@ -198,7 +235,7 @@ def _train(args: argparse.Namespace) -> int:
     device = _device(args.device)
     _check_writable(args.out)
     corpus = recipes.corpus_of(recipe)
-    trained = recipes.build(recipe, corpus, args.seed)
+    trained = recipes.build(recipe, corpus, recipe.training.seed)
     trained.model.to(device)
     pairs = encode_pairs(
         trained.pairs(corpus.train), trained.source_vocab, trained.target_vocab

@@ -51,12 +51,17 @@ from s2s_lib.training import (
     save_tensors,
     total_loss,
 )
+from s2s_lib.transformer import (
+    DecoderOnlyModel,
+    TransformerConfig,
+    TransformerModel,
+)
 from s2s_lib.vocab import Vocabulary, detokenize
 
 # The modules whose code decides what a training ends in.
 _DETERMINES = (
-    "vocab", "lexicon", "grammar", "corpora", "batches", "attention",
-    "recurrent", "hard", "bugs", "training",
+    "vocab", "lexicon", "grammar", "captions", "corpora", "batches",
+    "attention", "recurrent", "transformer", "hard", "bugs", "training",
 )  # fmt: skip
 LONG = 20  # "long" sentences have more source tokens than this
 
@@ -72,23 +77,29 @@ class Recipe:
         min_count: a training word that is rarer becomes `<unk>`.
         reverse_source: feed the source from its end (`sutskever2014`).
         num_train: train on the first so many pairs only; 0 takes all.
+        max_tokens: train on sources of at most so many tokens; 0 takes all.
         bug: a mistake of `bugs.BUGS` to make on purpose, or "none".
     """
 
-    model: RecurrentConfig = field(default_factory=RecurrentConfig)
+    model: RecurrentConfig | TransformerConfig = field(
+        default_factory=RecurrentConfig
+    )
     training: TrainingConfig = field(default_factory=TrainingConfig)
     corpus: str = "generated"
     pair: str | None = None
     min_count: int = 1
     reverse_source: bool = False
     num_train: int = 0
+    max_tokens: int = 0
     bug: str = "none"
 
     def __post_init__(self):
-        if self.num_train < 0:
-            raise ValueError(
-                f"num_train must be 0 (all) or more, not {self.num_train}"
-            )
+        for name in ("num_train", "max_tokens"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"{name} must be 0 (all) or more, "
+                    f"not {getattr(self, name)}"
+                )
         if self.bug not in ("none", *bugs.BUGS):
             raise ValueError(
                 f"bug must be none or one of {tuple(bugs.BUGS)}, "
@@ -102,7 +113,9 @@ class Recipe:
         A setting that is missing has its default: the file is older.
         """
         settings = dict(settings)
-        settings["model"] = RecurrentConfig(**settings["model"])
+        transformer = "num_heads" in settings["model"]
+        config = TransformerConfig if transformer else RecurrentConfig
+        settings["model"] = config(**settings["model"])
         settings["training"] = TrainingConfig(**settings["training"])
         return cls(**settings)
 
@@ -165,6 +178,24 @@ def _load_corpus(name: str, pair: str | None) -> corpora.ParallelCorpus:
     return corpora.load(name, pair=pair)
 
 
+def training_pairs(
+    recipe: Recipe, corpus: corpora.ParallelCorpus
+) -> list[SentencePair]:
+    """The pairs of the training split that a recipe takes.
+
+    Raises:
+        ValueError: if it takes none.
+    """
+    most = recipe.max_tokens or math.inf
+    pairs = [pair for pair in corpus.train if len(pair.source) <= most]
+    if not pairs:
+        raise ValueError(
+            f"max_tokens={recipe.max_tokens} leaves none of the "
+            f"{len(corpus.train)} training pairs of {corpus.name!r}"
+        )
+    return pairs[: recipe.num_train or None]
+
+
 def build(
     recipe: Recipe, corpus: corpora.ParallelCorpus, seed: int
 ) -> Trained:
@@ -173,15 +204,15 @@ def build(
     Raises:
         ValueError: if the training objective does not suit the model.
     """
-    hard = recipe.model.selection == "hard"
-    if hard == (recipe.training.objective == "likelihood"):
+    selection = getattr(recipe.model, "selection", "soft")
+    if (selection == "hard") == (recipe.training.objective == "likelihood"):
         raise ValueError(
-            f"selection={recipe.model.selection!r} and objective="
+            f"selection={selection!r} and objective="
             f"{recipe.training.objective!r} do not fit: the score of hard "
             'attention learns by an objective of "reinforce", and nothing '
             "else does"
         )
-    train = corpus.train[: recipe.num_train or None]
+    train = training_pairs(recipe, corpus)
     sides = [(p.source for p in train), (p.target for p in train)]
     vocabs = [Vocabulary.build(side, recipe.min_count) for side in sides]
     torch.manual_seed(seed)
@@ -189,8 +220,14 @@ def build(
     return Trained(model, *vocabs, [], recipe)
 
 
-def _model(recipe: Recipe, sources: int, targets: int) -> RecurrentModel:
-    model = RecurrentModel(sources, targets, recipe.model)
+def _model(recipe: Recipe, sources: int, targets: int) -> nn.Module:
+    if isinstance(recipe.model, RecurrentConfig):
+        kind = RecurrentModel
+    elif recipe.model.decoder_only:
+        kind = DecoderOnlyModel
+    else:
+        kind = TransformerModel
+    model = kind(sources, targets, recipe.model)
     return model if recipe.bug == "none" else bugs.inject(model, recipe.bug)
 
 
@@ -245,7 +282,7 @@ def train(
     if path.exists():
         return load(path, trained)
     pairs = encode_pairs(
-        trained.pairs(corpus.train[: recipe.num_train or None]),
+        trained.pairs(training_pairs(recipe, corpus)),
         trained.source_vocab,
         trained.target_vocab,
     )
@@ -412,7 +449,7 @@ def evaluate_alignment(
         without attention and for pairs without gold links.
     """
     pairs = [pair for pair in pairs if pair.sure]
-    if trained.recipe.model.attention == "none" or not pairs:
+    if not trained.recipe.model.attends or not pairs:
         return None
     grids = forced_weights(trained, pairs)
     read = trained.pairs(pairs)
@@ -445,7 +482,7 @@ def example(
     true translation is fed, and the row of `<eos>` is left out.
     """
     pairs = [pair for pair in pairs if pair.sure]
-    if trained.recipe.model.attention == "none" or not pairs:
+    if not trained.recipe.model.attends or not pairs:
         return None
     good = [p for p in pairs if "not" in p.source and 8 <= len(p.source) <= 14]
     pair = (good or pairs)[0]
@@ -639,6 +676,12 @@ AFTER = replace(
 )
 
 
+TRANSFORMER = Recipe(
+    TransformerConfig(dropout=0.1),
+    replace(AFTER.training, learning_rate=2e-3, warmup=50),
+)
+
+
 UNSORTED = replace(AFTER, training=replace(AFTER.training, bucket=False))
 MULTI30K = Recipe(
     RecurrentConfig(
@@ -730,6 +773,11 @@ RECIPES: dict[str, Recipe] = {
         AFTER, {"selection": "hard"}, {"objective": "reinforce_none"}
     ),
     "straight-through": _change(AFTER, {"selection": "straight_through"}, {}),
+    # The Transformer at the size of a position of the recurrent models, on
+    # the terms of those with attention.
+    "transformer": TRANSFORMER,
+    "transformer-long": _change(TRANSFORMER, {}, {"steps": 1000}),
+    "decoder-only": _change(TRANSFORMER, {"decoder_only": True}, {}),
     # Toy tasks whose right alignment is known.
     **{
         f"{task}-{name}": replace(

@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from s2s_lib.attention import SCORES, SELECTIONS, attend, make_score, select
+from s2s_lib.batches import check_source_mask
+from s2s_lib.captions import ImageEncoder
 from s2s_lib.vocab import PAD
 
 State = tuple[Float[Tensor, "batch layers hidden"], ...]
@@ -142,6 +144,7 @@ class RecurrentConfig:
             so far (`tu2016`).
         selection: "soft" averages over all positions, "hard" and
             "straight_through" take one; see `attention.select`.
+        encoder: "text", or "image" for the pictures of `captions`.
 
     Raises:
         ValueError: if a value is outside what is listed here.
@@ -160,6 +163,7 @@ class RecurrentConfig:
     input_feeding: bool = False
     coverage: bool = False
     selection: str = "soft"
+    encoder: str = "text"
 
     def __post_init__(self):
         choices = {
@@ -168,6 +172,7 @@ class RecurrentConfig:
             "attention": ("none", *SCORES),
             "query": ("before", "after"),
             "selection": SELECTIONS,
+            "encoder": ("text", "image"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -217,6 +222,11 @@ class RecurrentConfig:
             batch_first=True,
             dropout=self.dropout if num_layers > 1 else 0.0,
         )
+
+    @property
+    def attends(self) -> bool:
+        """Whether `decode` returns weights over the source."""
+        return self.attention != "none"
 
     @property
     def state_parts(self) -> int:
@@ -283,6 +293,12 @@ class Encoder(nn.Module):
         )
         self.summary_size = config.num_layers * self.state_size
 
+    def state_mask(
+        self, mask: Bool[Tensor, "batch steps"]
+    ) -> Bool[Tensor, "batch steps"]:
+        """Which states are real: those of real tokens."""
+        return mask
+
     def forward(
         self,
         source: Int[Tensor, "batch steps"],
@@ -299,20 +315,8 @@ class Encoder(nn.Module):
             ValueError: if a row of `mask` is empty, or has padding before
                 or between its tokens.
         """
+        check_source_mask(mask)
         last = mask.sum(1) - 1  # last: (batch,), each row's last real token
-        if bool((last < 0).any()):
-            row = int((last < 0).nonzero()[0, 0])
-            raise ValueError(
-                f"row {row} of the source is all padding; a source needs at "
-                "least one token, and encode_pairs always gives it <eos>"
-            )
-        if bool((mask[:, 1:] > mask[:, :-1]).any()):
-            late = (mask[:, 1:] > mask[:, :-1]).any(1)
-            raise ValueError(
-                f"row {int(late.nonzero()[0, 0])} of the source has a token "
-                "after padding; padding must stand behind the sentence, "
-                "as batches.pad puts it"
-            )
         rows = torch.arange(len(source), device=source.device)
         backwards = mirror(mask)
         states, summary = self.embedding(source), []
@@ -534,7 +538,13 @@ class RecurrentModel(nn.Module):
     ):
         super().__init__()
         self.config = config = config or RecurrentConfig()
-        self.encoder = Encoder(source_vocab_size, config)
+        self.encoder = (
+            Encoder(source_vocab_size, config)
+            if config.encoder == "text"
+            else ImageEncoder(
+                source_vocab_size, config.hidden_size, config.dropout
+            )
+        )
         size = config.context_size or self.encoder.summary_size
         self.squeeze = (
             nn.Sequential(
@@ -569,7 +579,8 @@ class RecurrentModel(nn.Module):
         keys = None
         if self.config.attention != "none":
             keys = self.decoder.score.project_keys(states)
-        return Memory(states, source_mask, context, initial, keys)
+        mask = self.encoder.state_mask(source_mask)
+        return Memory(states, mask, context, initial, keys)
 
     def decode(
         self, memory: Memory, target_in: Int[Tensor, "batch target_steps"]

@@ -663,7 +663,7 @@ def test_the_examples_of_the_docstring_are_valid():
     from s2s_lib import cli
 
     shown = re.findall(r"python -m s2s_lib (.+)", cli.__doc__)
-    assert len(shown) == 4
+    assert len(shown) == 5
     for line in shown:
         arguments = cli._parser().parse_args(line.split())
         assert callable(arguments.run)

@@ -15,6 +15,11 @@ import torch
 from s2s_lib.batches import pad
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.search import beam, greedy, n_best, sample, take_rows
+from s2s_lib.transformer import (
+    DecoderOnlyModel,
+    TransformerConfig,
+    TransformerModel,
+)
 from s2s_lib.vocab import EOS, SOS, UNK, Vocabulary
 
 SOURCE_SIZE, TARGET_SIZE = 11, 6
@@ -68,7 +73,44 @@ ATTENTIVE = {
         "location-before": dict(attention="location", cell="rnn"),
     }.items()
 }
-MODELS |= ATTENTIVE
+
+
+def transformer(kind, source_size, target_size, **settings):
+    config = TransformerConfig(
+        hidden_size=4, feedforward_size=5, dropout=0.4, **settings
+    )
+    return kind(source_size, target_size, config)
+
+
+# Every encoding of positions, both norms, one and two heads and layers.
+TRANSFORMERS = {
+    f"transformer-{name}": partial(transformer, TransformerModel, **settings)
+    for name, settings in {
+        "sinusoidal-pre": dict(num_heads=2, num_layers=1),
+        "learned-post": dict(
+            num_heads=1, num_layers=1, positions="learned", norm="post"
+        ),
+        "rotary-pre": dict(
+            num_heads=2, num_layers=2, positions="rotary", weights_layer=0
+        ),
+        "none-post": dict(
+            num_heads=2, num_layers=1, positions="none", norm="post"
+        ),
+    }.items()
+}
+DECODERS_ALONE = {
+    f"decoder-only-{positions}": partial(
+        transformer,
+        DecoderOnlyModel,
+        num_heads=2,
+        num_layers=2,
+        positions=positions,
+        decoder_only=True,
+    )
+    for positions in ("sinusoidal", "rotary")
+}
+MODELS |= ATTENTIVE | TRANSFORMERS | DECODERS_ALONE
+WEIGHTED = ATTENTIVE | TRANSFORMERS
 
 
 @cache
@@ -93,6 +135,11 @@ def prototype(name):
 
 @pytest.fixture(params=MODELS)
 def model(request):
+    return copy.deepcopy(prototype(request.param))
+
+
+@pytest.fixture(params=WEIGHTED)
+def weighted(request):
     return copy.deepcopy(prototype(request.param))
 
 
@@ -383,11 +430,11 @@ def test_n_best_reads_once_and_keeps_the_order(model, monkeypatch):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_weights_sum_to_1_and_are_0_on_padding(attentive, training):
-    attentive.train(training)
-    memory = read(attentive, extra=3)
+def test_weights_sum_to_1_and_are_0_on_padding(weighted, training):
+    weighted.train(training)
+    memory = read(weighted, extra=3)
     with torch.no_grad():
-        _, weights = attentive.decode(memory, TARGETS)
+        _, weights = weighted.decode(memory, TARGETS)
     assert weights.shape == (*TARGETS.shape, memory.mask.shape[1])
     assert not weights.transpose(1, 2)[~memory.mask].any()
     torch.testing.assert_close(
@@ -443,11 +490,11 @@ def test_weights_drawn_in_training_are_used(attentive):
 
 
 @torch.no_grad()
-def test_weights_step_by_step_are_those_all_at_once(attentive):
-    memory, state, found = read(attentive), None, []
-    _, weights = attentive.decode(memory, TARGETS)
+def test_weights_step_by_step_are_those_all_at_once(weighted):
+    memory, state, found = read(weighted), None, []
+    _, weights = weighted.decode(memory, TARGETS)
     for token in TARGETS.T:
-        _, state, used = attentive.step(memory, token, state)
+        _, state, used = weighted.step(memory, token, state)
         found.append(used)
     torch.testing.assert_close(
         torch.stack(found, 1), weights, rtol=0, atol=1e-6
@@ -458,11 +505,11 @@ def test_weights_step_by_step_are_those_all_at_once(attentive):
 
 
 @torch.no_grad()
-def test_weights_do_not_see_neighbours_or_padding(attentive):
-    _, together = attentive.decode(read(attentive, extra=2), TARGETS)
+def test_weights_do_not_see_neighbours_or_padding(weighted):
+    _, together = weighted.decode(read(weighted, extra=2), TARGETS)
     for row, source in enumerate(SOURCES):
-        memory = read(attentive, [source])
-        _, alone = attentive.decode(memory, TARGETS[row : row + 1])
+        memory = read(weighted, [source])
+        _, alone = weighted.decode(memory, TARGETS[row : row + 1])
         torch.testing.assert_close(
             alone[0], together[row, :, : len(source)], rtol=0, atol=1e-5
         )
