@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from s2s_lib import bugs, corpora
 from s2s_lib.attention import SCORES
 from s2s_lib.batches import collate, encode_pairs
+from s2s_lib.captions import pointing
 from s2s_lib.grammar import SentencePair
 from s2s_lib.metrics import (
     accuracy_by_position,
@@ -52,6 +53,7 @@ from s2s_lib.training import (
     total_loss,
 )
 from s2s_lib.transformer import (
+    POSITIONS,
     DecoderOnlyModel,
     TransformerConfig,
     TransformerModel,
@@ -445,7 +447,8 @@ def evaluate_alignment(
     Returns:
         error_rate, precision and recall of the largest weights, entropy of
         the weights (nats, mean over target words) and by_class, the same
-        three scores for each class of source words. None for a model
+        three scores for each class of source words; for pictures also
+        pointing (see `captions.pointing`). None for a model
         without attention and for pairs without gold links.
     """
     pairs = [pair for pair in pairs if pair.sure]
@@ -470,6 +473,8 @@ def evaluate_alignment(
     result["by_class"] = {
         name: asdict(score) for name, score in by_class.items()
     }
+    if trained.recipe.model.encoder == "image":
+        result["pointing"] = pointing(grids, pairs)
     return result
 
 
@@ -525,6 +530,8 @@ def evaluate(
         trained.pairs(pairs), trained.source_vocab, trained.target_vocab
     )
     long = [i for i, s in enumerate(sources) if len(s) > LONG]
+    if trained.recipe.model.encoder == "image":
+        long = []  # a picture has regions, and not one position per word
     long = [i for i in long if pairs[i].sure]
     lengths = [len(s) for s in sources]
     same = [tuple(o) == t for o, t in zip(outputs, targets, strict=True)]
@@ -682,6 +689,7 @@ TRANSFORMER = Recipe(
 )
 
 
+CAPTION_STEPS = {"steps": 300, "evaluate_every": 100}
 UNSORTED = replace(AFTER, training=replace(AFTER.training, bucket=False))
 MULTI30K = Recipe(
     RecurrentConfig(
@@ -773,11 +781,37 @@ RECIPES: dict[str, Recipe] = {
         AFTER, {"selection": "hard"}, {"objective": "reinforce_none"}
     ),
     "straight-through": _change(AFTER, {"selection": "straight_through"}, {}),
-    # The Transformer at the size of a position of the recurrent models, on
-    # the terms of those with attention.
+    # The Transformer, at as many numbers per position as the recurrent
+    # models have in a state, and on the terms of those with attention.
     "transformer": TRANSFORMER,
     "transformer-long": _change(TRANSFORMER, {}, {"steps": 1000}),
+    "transformer-post": _change(TRANSFORMER, {"norm": "post"}, {}),
+    "transformer-cold": _change(TRANSFORMER, {}, {"warmup": 0}),
+    "transformer-post-cold": _change(
+        TRANSFORMER, {"norm": "post"}, {"warmup": 0}
+    ),
     "decoder-only": _change(TRANSFORMER, {"decoder_only": True}, {}),
+    # Trained on sources of at most 30 tokens, to be tested on longer ones.
+    **{
+        f"short-{positions}": replace(
+            _change(TRANSFORMER, {"positions": positions}, {}), max_tokens=30
+        )
+        for positions in POSITIONS
+    },
+    "short-dot": replace(AFTER, max_tokens=30),
+    # Pictures and captions: the encoder is another, and nothing else.
+    **{
+        f"captions-{name}": replace(
+            _change(recipe, {"encoder": "image"}, CAPTION_STEPS),
+            corpus="captions",
+            pair="image-en",
+        )
+        for name, recipe in (
+            ("plain", PLAIN),
+            ("attention", AFTER),
+            ("transformer", TRANSFORMER),
+        )
+    },
     # Toy tasks whose right alignment is known.
     **{
         f"{task}-{name}": replace(

@@ -325,7 +325,7 @@ def n_best(
         beam_size: 1 is greedy search.
         length_penalty: see `beam`.
         max_steps: limit for every sentence; by default one and a half times
-            the source, and 10 more.
+            the encoded source, and 10 more.
         batch_size: sentences decoded together, of similar length.
     """
     device = next(model.parameters()).device
@@ -338,12 +338,11 @@ def n_best(
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             source, mask = pad([ids[row] for row in rows])
-            limits = mask.sum(1) * 3 // 2 + 10
-            if max_steps is not None:
-                limits = torch.full_like(limits, max_steps)
             with torch.no_grad():
                 memory = model.encode(source.to(device), mask.to(device))
-            limits = limits.to(device)
+            limits = memory.mask.sum(1) * 3 // 2 + 10
+            if max_steps is not None:
+                limits = torch.full_like(limits, max_steps)
             if beam_size == 1 and length_penalty == 0:
                 found = [[h] for h in greedy(model, memory, limits)]
             else:
