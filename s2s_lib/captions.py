@@ -7,6 +7,7 @@ of a caption know the regions of the shape that they speak of.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import product
 from random import Random
 from typing import NamedTuple
@@ -25,7 +26,7 @@ GRID = SIDE // PATCH  # regions on the side of a picture
 PIXELS, REGIONS = SIDE * SIDE, GRID * GRID
 CELL = SIDE // 3  # pixels on the side of a place, such as the top left
 MAX_SHAPES = 4
-NOISE = 17  # pixels of a picture that are recoloured at random
+NOISE = 8  # pixels of a picture that are recoloured at random
 SURE = PATCH * PATCH // 4  # pixels that a shape has in a sure region
 
 PALETTE = {
@@ -298,6 +299,40 @@ def region_mask(
     return mask.reshape(GRID, GRID)
 
 
+def with_other_pictures(
+    pairs: Sequence[SentencePair], links: str = "caption"
+) -> list[SentencePair]:
+    """Each caption with the picture of another pair, as a control.
+
+    The picture is that of the pair `MAX_SHAPES` further on, which has as
+    many shapes where the pairs come from `generate`.
+
+    Args:
+        links: "caption" keeps the gold regions of the true picture;
+            "picture" links each word that had links to every region that
+            any shape of the picture shown touches (possible links alone).
+
+    Raises:
+        ValueError: unknown `links`, or too few pairs.
+    """
+    if links not in ("caption", "picture") or len(pairs) <= MAX_SHAPES:
+        raise ValueError(
+            f"links={links!r} with {len(pairs)} pairs: links must be "
+            f'"caption" or "picture", with more than {MAX_SHAPES} pairs'
+        )
+    swapped = []
+    for number, pair in enumerate(pairs):
+        other = pairs[(number + MAX_SHAPES) % len(pairs)]
+        pair = replace(pair, source=other.source)
+        if links == "picture":
+            touched = {region for region, _ in other.possible}
+            words = {word for _, word in pair.possible}
+            shown = frozenset(product(touched, words))
+            pair = replace(pair, sure=frozenset(), possible=shown)
+        swapped.append(pair)
+    return swapped
+
+
 def pointing(
     grids: Sequence[np.ndarray], pairs: Sequence[SentencePair]
 ) -> dict[str, dict[str, float | int]]:
@@ -371,6 +406,9 @@ class ImageEncoder(nn.Module):
                 ),
             )
         )
+        for layer in self.convolutions:  # as `he2015` has it for ReLU
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
         self.norm = nn.LayerNorm(hidden_size)
         self.position = nn.Parameter(torch.randn(REGIONS, hidden_size) / 10)
         self.dropout = nn.Dropout(dropout)

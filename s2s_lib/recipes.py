@@ -685,7 +685,7 @@ AFTER = replace(
 
 TRANSFORMER = Recipe(
     TransformerConfig(dropout=0.1),
-    replace(AFTER.training, learning_rate=2e-3, warmup=50),
+    replace(AFTER.training, learning_rate=4e-3, warmup=50),
 )
 
 

@@ -323,6 +323,36 @@ def test_pointing_counts_by_class():
         assert score["on_shape"] == 1.0
 
 
+def test_captions_with_other_pictures():
+    pairs = generate(12, seed=2)
+    for links in ("caption", "picture"):
+        swapped = captions.with_other_pictures(pairs, links)
+        for number, (pair, other) in enumerate(
+            zip(pairs, swapped, strict=True)
+        ):
+            shown = pairs[(number + 4) % 12]
+            assert other.source == shown.source != pair.source
+            assert other.target == pair.target
+            if links == "caption":
+                assert (other.sure, other.possible) == (
+                    pair.sure, pair.possible,
+                )  # fmt: skip
+                continue
+            assert not other.sure
+            union = region_mask(shown.possible, 1)
+            for j in range(len(shown.target)):
+                union |= region_mask(shown.possible, j)
+            for j in range(len(pair.target)):
+                wanted = union & region_mask(pair.possible, j).any()
+                np.testing.assert_array_equal(
+                    region_mask(other.possible, j), wanted
+                )
+    with pytest.raises(ValueError, match="with 4 pairs"):
+        captions.with_other_pictures(pairs[:4])
+    with pytest.raises(ValueError, match="links='both'"):
+        captions.with_other_pictures(pairs, "both")
+
+
 @pytest.fixture(scope="module")
 def encoded():
     pairs = generate(6, seed=1)
