@@ -9,6 +9,8 @@ PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile
 # figures that are printed after `=` are the same on every machine.
 export OMP_NUM_THREADS ?= 1
 PYTEST_ARGS ?=
+# Processes that share the tests; the chapters go to one, the rest to others.
+JOBS ?= 2
 
 .PHONY: help setup book serve test notebooks lint format bench mutants \
 	results repository clean
@@ -44,7 +46,8 @@ serve: $(STAMP) ## serve the built website on a free port
 
 test: $(STAMP) ## run every test: library, chapters, hygiene, website
 	@$(PYTHON) -m pytest --nbval --nbval-sanitize-with=tests/sanitize.cfg \
-		--nbval-cell-timeout=600 $(PYTEST_ARGS)
+		--nbval-cell-timeout=600 --numprocesses=$(JOBS) --dist=loadgroup \
+		$(PYTEST_ARGS)
 
 notebooks: $(STAMP) ## execute the chapters again, in place (CHAPTER=03 for one)
 	@$(PYTHON) -m tools.notebooks $(CHAPTER)

@@ -37,8 +37,32 @@ def data_folder() -> Path | None:
     return Path(value) if value and Path(value).is_dir() else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs corpora where there are none, and say how to get it."""
+# The cells of a notebook run in order and in one kernel, and chapters use
+# each other's trainings; the website is built once. So each of these folders
+# stays in one process, and everything else goes file by file.
+TOGETHER = ("chapters", "tests/site")
+
+
+def together(path: str) -> str:
+    """The tests that share a process with those of `path`."""
+    return next((t for t in TOGETHER if path.startswith(f"{t}/")), path)
+
+
+# Before the processes look at the groups.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Share out the tests; skip what needs corpora where there are none."""
+    groups = {
+        item: together(item.path.relative_to(config.rootpath).as_posix())
+        for item in items
+    }
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    if hasattr(config, "workerinput"):
+        # What takes longest first, or one process waits for it at the end.
+        items.sort(key=lambda item: groups[item] not in TOGETHER)
     if data_folder() is not None:
         return
     reason = f"needs corpora: set {DATA_VARIABLE} to a folder that has them"

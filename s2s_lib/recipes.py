@@ -24,10 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from s2s_lib import bugs, corpora
+from s2s_lib import bugs, captions, corpora
 from s2s_lib.attention import SCORES
 from s2s_lib.batches import collate, encode_pairs
-from s2s_lib.captions import pointing
 from s2s_lib.grammar import SentencePair
 from s2s_lib.metrics import (
     accuracy_by_position,
@@ -439,6 +438,12 @@ def _forced(
             )
 
 
+def _aligns(trained: Trained) -> bool:
+    """Whether there are weights over the words of a source."""
+    config = trained.recipe.model
+    return config.attends and config.encoder == "text"
+
+
 def evaluate_alignment(
     trained: Trained, pairs: Sequence[SentencePair]
 ) -> dict[str, Any] | None:
@@ -447,12 +452,12 @@ def evaluate_alignment(
     Returns:
         error_rate, precision and recall of the largest weights, entropy of
         the weights (nats, mean over target words) and by_class, the same
-        three scores for each class of source words; for pictures also
-        pointing (see `captions.pointing`). None for a model
-        without attention and for pairs without gold links.
+        three scores for each class of source words. None for a model
+        without attention and for pairs without gold links, and for
+        pictures: see `evaluate_captions`.
     """
     pairs = [pair for pair in pairs if pair.sure]
-    if not trained.recipe.model.attends or not pairs:
+    if not _aligns(trained) or not pairs:
         return None
     grids = forced_weights(trained, pairs)
     read = trained.pairs(pairs)
@@ -473,8 +478,6 @@ def evaluate_alignment(
     result["by_class"] = {
         name: asdict(score) for name, score in by_class.items()
     }
-    if trained.recipe.model.encoder == "image":
-        result["pointing"] = pointing(grids, pairs)
     return result
 
 
@@ -487,7 +490,7 @@ def example(
     true translation is fed, and the row of `<eos>` is left out.
     """
     pairs = [pair for pair in pairs if pair.sure]
-    if not trained.recipe.model.attends or not pairs:
+    if not _aligns(trained) or not pairs:
         return None
     good = [p for p in pairs if "not" in p.source and 8 <= len(p.source) <= 14]
     pair = (good or pairs)[0]
@@ -501,6 +504,74 @@ def example(
         "weights": [[round(float(w), 4) for w in row] for row in grid],
         "output": trained.translate([pair.source])[0],
     }
+
+
+def evaluate_captions(
+    trained: Trained,
+    pairs: Sequence[SentencePair],
+    outputs: Sequence[Sequence[str]],
+) -> dict[str, Any]:
+    """What is measured of captions alone.
+
+    Args:
+        outputs: the captions that the model gave to the pictures of `pairs`.
+
+    Returns:
+        exact_by_shapes and bleu_by_shapes, for pictures of 1, 2 ... shapes;
+        word_accuracy, for each class of words the share that the caption
+        has right at its position; loss (nats per token) with the true
+        picture and wrong_picture_loss with another one; and for a model
+        with attention pointing (see `captions.pointing`), and with another
+        picture fed wrong_picture_pointing, against the regions of the
+        caption, and shown_picture_pointing, against those of the picture.
+    """
+    numbers = [captions.num_shapes(pair.target) for pair in pairs]
+    counts = range(1, captions.MAX_SHAPES + 1)
+    exact: dict[int, list[bool]] = {count: [] for count in counts}
+    words: dict[str, list[bool]] = {}
+    for output, pair, number in zip(outputs, pairs, numbers, strict=True):
+        exact[number].append(tuple(output) == pair.target)
+        classes = captions.word_classes(pair.target)
+        for i, (word, kind) in enumerate(
+            zip(pair.target, classes, strict=True)
+        ):
+            right = i < len(output) and output[i] == word
+            words.setdefault(kind, []).append(right)
+    swapped = captions.with_other_pictures(pairs)
+    vocabs = trained.source_vocab, trained.target_vocab
+    losses = []
+    for rows in (pairs, swapped):
+        total, tokens = total_loss(trained.model, encode_pairs(rows, *vocabs))
+        losses.append(total / tokens)
+    result = {
+        "exact_by_shapes": [
+            sum(exact[count]) / len(exact[count]) if exact[count] else None
+            for count in counts
+        ],
+        "bleu_by_shapes": bleu_by_length(
+            [detokenize(output) for output in outputs],
+            [pair.target_sentence for pair in pairs],
+            numbers,
+            [(count, count) for count in counts],
+        ),
+        "word_accuracy": {
+            kind: sum(right) / len(right)
+            for kind, right in sorted(words.items())
+        },
+        "loss": losses[0],
+        "wrong_picture_loss": losses[1],
+    }
+    if trained.recipe.model.attends:
+        shown = captions.with_other_pictures(pairs, "picture")
+        for name, rows in (
+            ("pointing", pairs),
+            ("wrong_picture_pointing", swapped),
+            ("shown_picture_pointing", shown),
+        ):
+            result[name] = captions.pointing(
+                forced_weights(trained, rows), rows
+            )
+    return result
 
 
 def evaluate(
@@ -517,8 +588,9 @@ def evaluate(
         recall_by_source_position (sentences over 20 tokens with gold links;
         in the order of the sentence, however the model read it), exact, the
         share of sentences that equal their reference, length_ratio, output
-        words per word of the reference, alignment (see `evaluate_alignment`)
-        and example (see `example`).
+        words per word of the reference, alignment (see
+        `evaluate_alignment`), example (see `example`) and, for pictures
+        alone, captions (see `evaluate_captions`).
     """
     sources = [pair.source for pair in pairs]
     targets = [pair.target for pair in pairs]
@@ -548,6 +620,9 @@ def evaluate(
         "length_ratio": sum(map(len, outputs)) / sum(map(len, targets)),
         "alignment": evaluate_alignment(trained, pairs),
         "example": example(trained, pairs),
+        "captions": evaluate_captions(trained, pairs, outputs)
+        if trained.recipe.model.encoder == "image"
+        else None,
         "accuracy_by_position": {
             "teacher_forced": accuracy_by_position(
                 forced_predictions(trained, pairs), targets
@@ -689,7 +764,6 @@ TRANSFORMER = Recipe(
 )
 
 
-CAPTION_STEPS = {"steps": 300, "evaluate_every": 100}
 UNSORTED = replace(AFTER, training=replace(AFTER.training, bucket=False))
 MULTI30K = Recipe(
     RecurrentConfig(
@@ -802,14 +876,23 @@ RECIPES: dict[str, Recipe] = {
     # Pictures and captions: the encoder is another, and nothing else.
     **{
         f"captions-{name}": replace(
-            _change(recipe, {"encoder": "image"}, CAPTION_STEPS),
+            _change(
+                recipe,
+                {"encoder": "image"},
+                {
+                    "steps": 600,
+                    "evaluate_every": 100,
+                    "warmup": 20,
+                    "learning_rate": rate,
+                },
+            ),
             corpus="captions",
             pair="image-en",
         )
-        for name, recipe in (
-            ("plain", PLAIN),
-            ("attention", AFTER),
-            ("transformer", TRANSFORMER),
+        for name, recipe, rate in (
+            ("plain", PLAIN, 1.5e-2),
+            ("attention", AFTER, 1.5e-2),
+            ("transformer", TRANSFORMER, 4e-3),
         )
     },
     # Toy tasks whose right alignment is known.
