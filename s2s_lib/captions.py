@@ -444,9 +444,8 @@ class ImageEncoder(nn.Module):
         x = self.embedding(source[:, :PIXELS])  # x: (batch, pixels, 16)
         x = x.unflatten(1, (SIDE, SIDE)).movedim(-1, 1)
         for convolution in self.convolutions:
-            x = torch.relu(
-                convolution(x)
-            )  # x: (batch, channels, rows, columns)
+            x = torch.relu(convolution(x))
+            # x: (batch, channels, rows, columns)
         states = self.norm(x.flatten(2).transpose(1, 2)) + self.position
         states = self.dropout(states)  # states: (batch, regions, hidden)
         return states, self.shrink(states).flatten(1)
