@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import attention, recurrent
+from benchmarks import attention, recurrent, transformer
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    wanted = sys.argv[1:] or ["recurrent", "attention"]
+    wanted = sys.argv[1:] or ["recurrent", "attention", "transformer"]
     if "recurrent" in wanted:
         rows = []
         _head("")
@@ -24,15 +24,18 @@ def main() -> None:
             _show(row, "")
             rows.append(recurrent.as_dict(row))
         _write("recurrent", rows)
-    if "attention" in wanted:
+    for part in (attention, transformer):
+        name = part.__name__.rpartition(".")[2]
+        if name not in wanted:
+            continue
         rows = []
         _head(f" {'peer MB':>8} {'ours MB':>8}")
-        for row, *memory in attention.rows():
+        for row, *memory in part.rows():
             _show(row, "".join(f" {value:8.1f}" for value in memory))
             peer_mb, ours_mb = (float(f"{value:.3g}") for value in memory)
             more = {"peer_mb": peer_mb, "ours_mb": ours_mb}
             rows.append(recurrent.as_dict(row) | more)
-        _write("attention", rows)
+        _write(name, rows)
 
 
 def _head(more: str) -> None:

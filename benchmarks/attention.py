@@ -24,7 +24,7 @@ def rows() -> Iterator[tuple[Row, float, float]]:
             yield _measure(
                 "additive", "D2L 1.0.3", length, theirs, ours, learn
             )
-    for length in (256, 1024):
+    for length in (64, 256, 1024, 2048):
         ours, peers = dot(length)
         for peer, theirs in peers.items():
             yield _measure("scaled dot", peer, length, theirs, ours, False)

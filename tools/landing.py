@@ -22,6 +22,7 @@ SHOWN = {
     "plain": "one vector, 1,000 steps",
     "plain-long": "one vector, 3,000 steps",
     "additive": "attention, 500 steps",
+    "transformer": "Transformer, 500 steps",
 }
 
 
