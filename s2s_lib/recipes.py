@@ -890,8 +890,8 @@ RECIPES: dict[str, Recipe] = {
             pair="image-en",
         )
         for name, recipe, rate in (
-            ("plain", PLAIN, 1.5e-2),
-            ("attention", AFTER, 1.5e-2),
+            ("plain", PLAIN, 1e-2),
+            ("attention", AFTER, 1e-2),
             ("transformer", TRANSFORMER, 4e-3),
         )
     },
