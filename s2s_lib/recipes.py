@@ -517,7 +517,8 @@ def evaluate_captions(
         outputs: the captions that the model gave to the pictures of `pairs`.
 
     Returns:
-        exact_by_shapes and bleu_by_shapes, for pictures of 1, 2 ... shapes;
+        examples, the captions of the first picture of 1, 2 ... shapes;
+        exact_by_shapes and bleu_by_shapes, for pictures of so many shapes;
         word_accuracy, for each class of words the share that the caption
         has right at its position; loss (nats per token) with the true
         picture and wrong_picture_loss with another one; and for a model
@@ -543,7 +544,9 @@ def evaluate_captions(
     for rows in (pairs, swapped):
         total, tokens = total_loss(trained.model, encode_pairs(rows, *vocabs))
         losses.append(total / tokens)
+    firsts = [numbers.index(count) for count in counts if count in numbers]
     result = {
+        "examples": [list(outputs[first]) for first in firsts],
         "exact_by_shapes": [
             sum(exact[count]) / len(exact[count]) if exact[count] else None
             for count in counts
