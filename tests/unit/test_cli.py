@@ -176,6 +176,33 @@ def test_train_and_translate_with_attention(run, tsv, tmp_path, options):
     assert status == 0 and output.endswith("\n")
 
 
+@pytest.mark.parametrize("options", [[], ["--decoder-only"]])
+def test_train_and_translate_with_a_transformer(run, tsv, tmp_path, options):
+    out = tmp_path / "stack.model"
+    command = ["train", "--architecture", "transformer", "--corpus", tsv]
+    command += ["--hidden-size", "8", "--num-heads", "2", "--norm", "post"]
+    command += ["--steps", "4", "--positions", "rotary", "--out", out, *QUIET]
+    status, _, _ = run(*command, *options)
+    assert status == 0
+    recipe = recipes.load(out).recipe
+    assert recipe.model.norm == "post" and recipe.model.num_layers == 2
+    assert recipe.model.decoder_only == bool(options)
+    status, output, _ = run("translate", "--model", out, "one two", "--beam=2")
+    assert status == 0 and output.count("\n") == 1
+
+
+def test_a_setting_of_the_other_architecture_is_refused(run, tsv, tmp_path):
+    out = tmp_path / "none.model"
+    command = ["train", "--corpus", tsv, "--out", out, *QUIET]
+    status, _, errors = run(*command, "--num-heads", "2")
+    assert status == 2 and not out.exists()
+    assert "--num-heads is a setting of --architecture transformer" in errors
+    command += ["--architecture", "transformer"]
+    status, _, errors = run(*command, "--no-bidirectional")
+    assert status == 2 and not out.exists()
+    assert "--bidirectional is a setting of --architecture recurrent" in errors
+
+
 def test_train_on_the_generated_corpus(run, monkeypatch, tmp_path):
     pairs = grammar.generate(120, max_tokens=15)
     small = corpora.ParallelCorpus(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from sacrebleu.metrics import BLEU
 
-from s2s_lib import corpora, grammar, recipes, training
+from s2s_lib import captions, corpora, grammar, recipes, training
 from s2s_lib.corpora import LENGTH_BUCKETS, ParallelCorpus
 from s2s_lib.grammar import SentencePair
 from s2s_lib.metrics import recall_by_source_position
@@ -20,6 +20,11 @@ from s2s_lib.recipes import Recipe, Trained
 from s2s_lib.recurrent import RecurrentConfig
 from s2s_lib.search import n_best
 from s2s_lib.training import CheckpointError, TrainingConfig
+from s2s_lib.transformer import (
+    DecoderOnlyModel,
+    TransformerConfig,
+    TransformerModel,
+)
 from s2s_lib.vocab import EOS, detokenize
 
 TINY = Recipe(
@@ -126,6 +131,7 @@ OTHER_MODEL = {
     "context": "every_step",
     "context_size": 3,
     "attention": "dot",
+    "encoder": "image",
 }
 # These need attention, so they differ from a model with attention.
 OTHER_ATTENTION = {
@@ -154,7 +160,21 @@ OTHER = {
     "min_count": 2,
     "reverse_source": True,
     "num_train": 5,
+    "max_tokens": 9,
     "bug": "no_mask",
+}
+OTHER_TRANSFORMER = {
+    "hidden_size": 12,
+    "num_heads": 1,
+    "num_layers": 3,
+    "feedforward_size": 7,
+    "dropout": 0.1,
+    "norm": "post",
+    "positions": "learned",
+    "max_positions": 99,
+    "decoder_only": True,
+    "weights_layer": 0,
+    "encoder": "image",
 }
 
 
@@ -176,9 +196,15 @@ def test_the_fingerprint_changes_with_every_field():
         settings = replace(TINY.training, **{name: value})
         variants.append(replace(TINY, training=settings))
     variants += [replace(TINY, **{k: v}) for k, v in OTHER.items()]
+    stack = TransformerConfig(8, 2)
+    assert OTHER_TRANSFORMER.keys() == {f.name for f in fields(stack)}
+    variants.append(replace(TINY, model=stack))
+    for name, value in OTHER_TRANSFORMER.items():
+        model = replace(stack, **{name: value})
+        variants.append(replace(TINY, model=model))
     prints = [recipes.fingerprint(variant, 0) for variant in variants]
     prints.append(recipes.fingerprint(TINY, 1))
-    assert len(set(prints)) == len(prints) == 1 + 9 + 6 + 12 + 6 + 1
+    assert len(set(prints)) == len(prints) == 1 + 10 + 6 + 12 + 7 + 12 + 1
     assert recipes.fingerprint(TINY, 0) == prints[0]
 
 
@@ -820,3 +846,97 @@ def test_the_commit_and_whether_it_was_changed(monkeypatch, tmp_path):
     assert recipes._commit() == commit + "+"
     monkeypatch.setenv("PATH", "")
     assert recipes._commit() == "unknown"
+
+
+STACK = replace(TINY, model=TransformerConfig(8, 2, 1, 12, dropout=0.1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({}, TransformerModel),
+        ({"positions": "rotary", "norm": "post"}, TransformerModel),
+        ({"decoder_only": True}, DecoderOnlyModel),
+    ],
+)
+def test_a_transformer_is_trained_kept_and_scored(settings, kind, tmp_path):
+    """By the same functions: settings come back, and so do the weights."""
+    recipe = replace(STACK, model=replace(STACK.model, **settings))
+    trained = recipes.train(recipe, progress=False)
+    assert type(trained.model) is kind
+    assert Recipe.from_settings(asdict(recipe)) == recipe
+    path = tmp_path / "stack.model"
+    recipes.save(path, trained)
+    loaded = recipes.load(path)
+    assert type(loaded.model) is kind and same(loaded.model, trained.model)
+    source = [CORPUS.test[0].source]
+    assert loaded.translate(source) == trained.translate(source)
+    metrics = recipes.evaluate(trained, CORPUS.test)
+    aligned = metrics["alignment"] is not None
+    assert aligned == (metrics["example"] is not None)
+    assert aligned == (kind is TransformerModel)
+    assert ("valid_aer" in trained.history[-1]) == aligned
+
+
+def test_only_short_sources_are_trained_on():
+    lengths = sorted(len(pair.source) for pair in CORPUS.train)
+    most = lengths[len(lengths) // 2]
+    recipe = replace(TINY, max_tokens=most)
+    pairs = recipes.training_pairs(recipe, CORPUS)
+    assert [p for p in CORPUS.train if len(p.source) <= most] == pairs
+    assert 0 < len(pairs) < len(CORPUS.train)
+    few = recipes.training_pairs(replace(recipe, num_train=3), CORPUS)
+    assert few == pairs[:3]
+    with pytest.raises(ValueError, match=r"max_tokens=1 leaves none"):
+        recipes.training_pairs(replace(TINY, max_tokens=1), CORPUS)
+    with pytest.raises(ValueError, match=r"max_tokens must be .* not -1"):
+        replace(TINY, max_tokens=-1)
+
+
+def small_captions():
+    pairs = captions.generate(24, seed=3)
+    return ParallelCorpus(
+        "captions", "image", "en", pairs[:12], pairs[12:16], pairs[16:]
+    )
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        RecurrentConfig("gru", 6, 8, attention="dot", query="after"),
+        RecurrentConfig("gru", 6, 8, context="every_step"),
+        TransformerConfig(8, 2, 1, 12),
+    ],
+    ids=["attention", "plain", "transformer"],
+)
+def test_pictures_are_captioned_and_scored(model, monkeypatch):
+    corpus = small_captions()
+    monkeypatch.setattr(corpora, "load", lambda name, pair=None: corpus)
+    recipe = replace(
+        TINY,
+        model=replace(model, encoder="image"),
+        corpus="captions",
+        training=replace(TINY.training, steps=2, evaluate_every=2),
+    )
+    trained = recipes.train(recipe, progress=False)
+    metrics = recipes.evaluate(trained, corpus.test)
+    assert metrics["alignment"] is None and metrics["example"] is None
+    assert metrics["recall_by_source_position"] is None
+    found = metrics["captions"]
+    numbers = [captions.num_shapes(pair.target) for pair in corpus.test]
+    assert len(found["examples"]) == len(set(numbers)) == 4
+    outputs = trained.translate([pair.source for pair in corpus.test])
+    assert found["examples"][0] == outputs[numbers.index(1)]
+    # The true captions are all right, and empty ones are all wrong.
+    truth = [pair.target for pair in corpus.test]
+    perfect = recipes.evaluate_captions(trained, corpus.test, truth)
+    assert perfect["exact_by_shapes"] == [1.0] * 4
+    assert set(perfect["word_accuracy"].values()) == {1.0}
+    empty = recipes.evaluate_captions(trained, corpus.test, [()] * len(truth))
+    assert empty["exact_by_shapes"] == [0.0] * 4
+    assert set(empty["word_accuracy"].values()) == {0.0}
+    assert found["loss"] == pytest.approx(math.log(metrics["perplexity"]))
+    assert found["loss"] != found["wrong_picture_loss"]
+    pointing = ("pointing", "wrong_picture_pointing", "shown_picture_pointing")
+    for name in pointing:
+        assert (name in found) == trained.recipe.model.attends
