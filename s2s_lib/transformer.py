@@ -416,10 +416,9 @@ class Stack(nn.Module):
             last = int(positions.max()) if positions.numel() else 0
             if last >= self.config.max_positions:
                 raise ValueError(
-                    f"position {last} is beyond the {last} that were asked "
-                    f"for: the table of learned positions has "
-                    f"{self.config.max_positions} rows, from 0; shorten the "
-                    "text or set max_positions"
+                    f"position {last} is beyond the table of learned "
+                    f"positions, which has {self.config.max_positions} "
+                    "rows, from 0; shorten the text or set max_positions"
                 )
             x = x + self.positions(positions) * self.scale
         return self.dropout(x)
