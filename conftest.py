@@ -15,6 +15,7 @@ from tools.environment import prepare
 prepare()
 
 from jaxtyping import install_import_hook  # noqa: E402
+from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 # The grammar calls its small functions some thirty times per word and passes
 # no tensors: checked, it would be many times slower, for nothing.
@@ -43,26 +44,23 @@ def data_folder() -> Path | None:
 TOGETHER = ("chapters", "tests/site")
 
 
-def together(path: str) -> str:
-    """The tests that share a process with those of `path`."""
-    return next((t for t in TOGETHER if path.startswith(f"{t}/")), path)
+class Together(LoadScopeScheduling):
+    """Shares the tests out to processes: a folder, or else a file, to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return next((t for t in TOGETHER if path.startswith(f"{t}/")), path)
 
 
-# Before the processes look at the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> None:
-    """Share out the tests; skip what needs corpora where there are none."""
-    groups = {
-        item: together(item.path.relative_to(config.rootpath).as_posix())
-        for item in items
-    }
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    if hasattr(config, "workerinput"):
-        # What takes longest first, or one process waits for it at the end.
-        items.sort(key=lambda item: groups[item] not in TOGETHER)
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: object
+) -> Together:
+    """Called where several processes run the tests (`make test`)."""
+    return Together(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs corpora where there are none, and say how to get it."""
     if data_folder() is not None:
         return
     reason = f"needs corpora: set {DATA_VARIABLE} to a folder that has them"
