@@ -120,12 +120,15 @@ def prototype(name):
     The first seed is taken whose greedy translations of `SOURCES` differ
     and end at different steps.
     """
+    # A Transformer multiplies weights with weights: with such large ones its
+    # rounding errors would come near to what the tests allow.
+    bound = 1 if name in TRANSFORMERS | DECODERS_ALONE else 2
     for seed in range(500):
         torch.manual_seed(seed)
         made = MODELS[name](SOURCE_SIZE, TARGET_SIZE).eval()
         with torch.no_grad():
             for parameter in made.parameters():
-                parameter.uniform_(-2, 2)
+                parameter.uniform_(-bound, bound)
         found = greedy(made, read(made), 6)
         ended = {len(h.tokens) for h in found if h.finished}
         if len(ended) > 1 and len({h.tokens for h in found}) > 2:
