@@ -227,6 +227,18 @@ def test_order_matters_to_an_encoder_with_positions_alone(positions):
     assert (gap < 1e-5) == (positions == "none")
 
 
+@pytest.mark.parametrize("positions", ["rotary", "sinusoidal"])
+def test_rotary_layers_cannot_tell_where_a_text_begins(positions):
+    """Queries and keys are turned alike, so that only distances count."""
+    model = make(replace(SMALL, positions=positions))
+    tokens, places = torch.tensor([[4, 5, 6, 7, 4]]), torch.arange(5)[None]
+    with torch.no_grad():
+        here, _, _ = model.decoder(tokens, places, causal_mask(5, 5))
+        there, _, _ = model.decoder(tokens, places + 7, causal_mask(5, 5))
+    gap = float((here - there).abs().max())
+    assert (gap < 1e-5) == (positions == "rotary")
+
+
 def test_learned_positions_end():
     model = make(replace(SMALL, positions="learned", max_positions=4))
     mask = torch.ones(1, 4, dtype=torch.bool)
