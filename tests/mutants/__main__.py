@@ -18,7 +18,10 @@ from pathlib import Path
 from tests.mutants.breaks import BREAKS, Break
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("s2s_lib", "tests", "tools", "results", "chapters", "benchmarks")
+COPIED = (
+    "s2s_lib", "tests", "tools", "results", "chapters", "benchmarks",
+    "_static",
+)  # fmt: skip
 FILES = ("conftest.py", "pyproject.toml", "_config.yml", "_toc.yml")
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?: - .*)?$", re.MULTILINE)
 
