@@ -119,8 +119,21 @@ def make_batches(
     batch_size: int,
     generator: torch.Generator | None = None,
     bucket: bool = True,
+    batch_tokens: int = 0,
 ) -> Iterator[Batch]:
-    """Go once through all pairs in batches.
+    """Go once through all pairs in batches; arguments as in `batch_rows`."""
+    for rows in batch_rows(pairs, batch_size, generator, bucket, batch_tokens):
+        yield collate([pairs[row] for row in rows])
+
+
+def batch_rows(
+    pairs: Sequence[EncodedPair],
+    batch_size: int,
+    generator: torch.Generator | None = None,
+    bucket: bool = True,
+    batch_tokens: int = 0,
+) -> list[list[int]]:
+    """Which pairs go into each batch of one epoch.
 
     Args:
         pairs: what `encode_pairs` returned.
@@ -128,26 +141,54 @@ def make_batches(
         generator: the source of the shuffle. Without one, the pairs come in
             their own order, which is what an evaluation wants.
         bucket: when shuffling, put pairs of similar length together.
+        batch_tokens: if not 0, it takes the place of `batch_size`: as many
+            pairs as have at most so many positions, padding included, on
+            either side. A pair that is longer is a batch by itself.
 
     Raises:
-        ValueError: if `batch_size` is below 1.
+        ValueError: if `batch_size` is below 1 or `batch_tokens` below 0.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
-    if generator is None:
-        order = list(range(len(pairs)))
-        starts = range(0, len(order), batch_size)
-    else:
+    if batch_tokens < 0:
+        raise ValueError(
+            f"batch_tokens must be 0 (off) or more, not {batch_tokens}"
+        )
+    if batch_tokens:
+        longest = [max(map(len, pair)) for pair in pairs]
+        mean = max(1, sum(longest) // max(1, len(longest)))
+        batch_size = max(1, batch_tokens // mean)  # about so many
+    order = list(range(len(pairs)))
+    if generator is not None:
         order = torch.randperm(len(pairs), generator=generator).tolist()
         if bucket:
             order = _sort_in_pools(order, pairs, POOL * batch_size)
-        starts = torch.arange(0, len(order), batch_size)
+    if batch_tokens:
+        batches = _cut(order, longest, batch_tokens)
+    else:
+        starts = range(0, len(order), batch_size)
+        batches = [order[start : start + batch_size] for start in starts]
+    if generator is not None:
         # Shuffle the batches, or each pool would run from short to long.
-        shuffle = torch.randperm(len(starts), generator=generator)
-        starts = starts[shuffle].tolist()
-    for start in starts:
-        rows = order[start : start + batch_size]
-        yield collate([pairs[row] for row in rows])
+        shuffle = torch.randperm(len(batches), generator=generator)
+        batches = [batches[i] for i in shuffle.tolist()]
+    return batches
+
+
+def _cut(
+    order: list[int], lengths: list[int], batch_tokens: int
+) -> list[list[int]]:
+    """Neighbours together, as long as their padded sizes allow it."""
+    batches: list[list[int]] = []
+    width = 0
+    for row in order:
+        width = max(width, lengths[row])
+        if batches and (len(batches[-1]) + 1) * width <= batch_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+            width = lengths[row]
+    return batches
 
 
 def _sort_in_pools(

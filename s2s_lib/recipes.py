@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,11 @@ from s2s_lib.metrics import (
     perplexity,
     pointing_entropy,
     recall_by_source_position,
+    tokenized_bleu,
 )
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.search import translate
+from s2s_lib.subwords import SubwordVocabulary
 from s2s_lib.training import (
     CheckpointError,
     History,
@@ -61,9 +64,11 @@ from s2s_lib.vocab import Vocabulary, detokenize
 
 # The modules whose code decides what a training ends in.
 _DETERMINES = (
-    "vocab", "lexicon", "grammar", "captions", "corpora", "batches",
-    "attention", "recurrent", "transformer", "hard", "bugs", "training",
+    "vocab", "subwords", "lexicon", "grammar", "captions", "corpora",
+    "batches", "losses", "attention", "recurrent", "transformer", "hard",
+    "bugs", "training",
 )  # fmt: skip
+REAL = ("multi30k", "tatoeba")  # corpora of real sentences
 LONG = 20  # "long" sentences have more source tokens than this
 
 
@@ -80,6 +85,10 @@ class Recipe:
         num_train: train on the first so many pairs only; 0 takes all.
         max_tokens: train on sources of at most so many tokens; 0 takes all.
         bug: a mistake of `bugs.BUGS` to make on purpose, or "none".
+        subwords: ids of one subword vocabulary for both sides, in the place
+            of a vocabulary of words for each; 0 for words.
+        beam_size, length_penalty: how the test split is translated; see
+            `search.n_best`.
     """
 
     model: RecurrentConfig | TransformerConfig = field(
@@ -93,8 +102,15 @@ class Recipe:
     num_train: int = 0
     max_tokens: int = 0
     bug: str = "none"
+    subwords: int = 0
+    beam_size: int = 1
+    length_penalty: float = 0.0
 
     def __post_init__(self):
+        if self.subwords < 0:
+            raise ValueError(
+                f"subwords must be 0 (words) or more, not {self.subwords}"
+            )
         for name in ("num_train", "max_tokens"):
             if getattr(self, name) < 0:
                 raise ValueError(
@@ -126,8 +142,8 @@ class Trained:
     """A model with all that is needed to use it."""
 
     model: nn.Module
-    source_vocab: Vocabulary
-    target_vocab: Vocabulary
+    source_vocab: Vocabulary | SubwordVocabulary
+    target_vocab: Vocabulary | SubwordVocabulary
     history: History
     recipe: Recipe
 
@@ -215,7 +231,11 @@ def build(
         )
     train = training_pairs(recipe, corpus)
     sides = [(p.source for p in train), (p.target for p in train)]
-    vocabs = [Vocabulary.build(side, recipe.min_count) for side in sides]
+    if recipe.subwords:
+        both = SubwordVocabulary.build(chain(*sides), recipe.subwords)
+        vocabs = [both, both]
+    else:
+        vocabs = [Vocabulary.build(side, recipe.min_count) for side in sides]
     torch.manual_seed(seed)
     model = _model(recipe, len(vocabs[0]), len(vocabs[1]))
     return Trained(model, *vocabs, [], recipe)
@@ -317,11 +337,22 @@ def save(path: Path | str, trained: Trained) -> None:
     """Write weights, vocabularies, recipe and history into one file."""
     about = {
         "recipe": asdict(trained.recipe),
-        "source_vocab": trained.source_vocab.to_list(),
-        "target_vocab": trained.target_vocab.to_list(),
+        "source_vocab": _stored(trained.source_vocab),
+        "target_vocab": _stored(trained.target_vocab),
         "history": trained.history,
     }
     save_tensors(path, dict(trained.model.state_dict()), about)
+
+
+def _stored(vocab: Vocabulary | SubwordVocabulary) -> list[str] | str:
+    words = isinstance(vocab, Vocabulary)
+    return vocab.to_list() if words else vocab.to_json()
+
+
+def _restored(stored: list[str] | str) -> Vocabulary | SubwordVocabulary:
+    if isinstance(stored, str):
+        return SubwordVocabulary.from_json(stored)
+    return Vocabulary(stored)
 
 
 def load(path: Path | str, into: Trained | None = None) -> Trained:
@@ -337,8 +368,8 @@ def load(path: Path | str, into: Trained | None = None) -> Trained:
     """
     weights, about = load_tensors(path)
     try:
-        source = Vocabulary(about["source_vocab"])
-        target = Vocabulary(about["target_vocab"])
+        source = _restored(about["source_vocab"])
+        target = _restored(about["target_vocab"])
         recipe = Recipe.from_settings(about["recipe"])
         history = about["history"]
     except (KeyError, TypeError, ValueError) as error:
@@ -385,7 +416,10 @@ def validate(
 def forced_predictions(
     trained: Trained, pairs: Sequence[SentencePair], batch_size: int = 128
 ) -> list[list[str]]:
-    """The most probable token at each position, given the true prefix."""
+    """The most probable token at each position, given the true prefix.
+
+    The tokens are those of the model: with subwords they are pieces.
+    """
     # One id at a time: a wrong <eos> must not end the sentence.
     return [
         [
@@ -412,7 +446,30 @@ def forced_weights(
     grids = [weights for _, weights in _forced(trained, pairs, batch_size)]
     if any(grid is None for grid in grids):
         raise ValueError("this model has no attention, and so no weights")
-    return [grid.float().cpu().numpy() for grid in grids]
+    grids = [grid.float().cpu().numpy() for grid in grids]
+    if not trained.recipe.subwords:
+        return grids
+    return [
+        _by_word(
+            grid,
+            [*map(len, trained.target_vocab.pieces(pair.target))],
+            [*map(len, trained.source_vocab.pieces(pair.source)), 1],
+        )
+        for grid, pair in zip(grids, trained.pairs(pairs), strict=True)
+    ]
+
+
+def _by_word(
+    grid: np.ndarray, targets: Sequence[int], sources: Sequence[int]
+) -> np.ndarray:
+    """Weights between pieces as weights between words of so many pieces.
+
+    A source word has the sum of its pieces' weights, a target word asks with
+    the mean of its pieces' questions.
+    """
+    grid = np.add.reduceat(grid, np.cumsum([0, *sources[:-1]]), axis=1)
+    grid = np.add.reduceat(grid, np.cumsum([0, *targets[:-1]]), axis=0)
+    return grid / np.array(targets)[:, None]
 
 
 def _forced(
@@ -578,11 +635,15 @@ def evaluate_captions(
 
 
 def evaluate(
-    trained: Trained, pairs: Sequence[SentencePair], **search: Any
+    trained: Trained,
+    pairs: Sequence[SentencePair],
+    language: str | None = None,
+    **search: Any,
 ) -> dict[str, Any]:
     """All that the book measures of a model on a split.
 
     Args:
+        language: of the targets, as two letters, if it is a real one.
         search: options of `search.n_best`; greedy search without them.
 
     Returns:
@@ -593,7 +654,9 @@ def evaluate(
         share of sentences that equal their reference, length_ratio, output
         words per word of the reference, alignment (see
         `evaluate_alignment`), example (see `example`) and, for pictures
-        alone, captions (see `evaluate_captions`).
+        alone, captions (see `evaluate_captions`); with a language,
+        bleu_tokenized (score and signature of `metrics.tokenized_bleu`).
+        Positions are those of the model's tokens: with subwords, of pieces.
     """
     sources = [pair.source for pair in pairs]
     targets = [pair.target for pair in pairs]
@@ -610,7 +673,18 @@ def evaluate(
     long = [i for i in long if pairs[i].sure]
     lengths = [len(s) for s in sources]
     same = [tuple(o) == t for o, t in zip(outputs, targets, strict=True)]
-    return {
+    pieces = [
+        [list(chain(*trained.target_vocab.pieces(words))) for words in side]
+        for side in (outputs, targets)
+    ]
+    result = {}
+    if language is not None:
+        tokenized = tokenized_bleu(texts, references, language)
+        result["bleu_tokenized"] = {
+            "score": tokenized.score,
+            "signature": tokenized.signature,
+        }
+    return result | {
         "bleu": score.score,
         "signature": score.signature,
         "precisions": list(score.precisions),
@@ -628,9 +702,9 @@ def evaluate(
         else None,
         "accuracy_by_position": {
             "teacher_forced": accuracy_by_position(
-                forced_predictions(trained, pairs), targets
+                forced_predictions(trained, pairs), pieces[1]
             ),
-            "free_running": accuracy_by_position(outputs, targets),
+            "free_running": accuracy_by_position(*pieces),
         },
         "recall_by_source_position": recall_by_source_position(
             [outputs[i] for i in long],
@@ -679,7 +753,13 @@ def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
         "seconds": time.perf_counter() - began,
         "parameters": parameters,
         "history": trained.history,
-        "metrics": evaluate(trained, corpus.test),
+        "metrics": evaluate(
+            trained,
+            corpus.test,
+            corpus.target_language if recipe.corpus in REAL else None,
+            beam_size=recipe.beam_size,
+            length_penalty=recipe.length_penalty,
+        ),
     }
     path = results_dir() / f"{name}-seed{seed}.json"
     text = json.dumps(rounded(result), indent=1, ensure_ascii=False)
@@ -784,6 +864,25 @@ MULTI30K = Recipe(
     corpus="multi30k",
     pair="en-fr",
     min_count=3,
+)
+
+
+# The benchmark: subwords, and the Transformer of the literature's size.
+TINY = Recipe(
+    TransformerConfig(num_layers=4, dropout=0.3, shared_embeddings=True),
+    TrainingConfig(
+        steps=4000,
+        batch_tokens=4096,
+        learning_rate=4e-3,
+        schedule="linear",
+        warmup=400,
+        label_smoothing=0.1,
+        average=10,
+        evaluate_every=100,
+    ),
+    corpus="multi30k",
+    subwords=10_000,
+    beam_size=5,
 )
 
 
@@ -914,4 +1013,8 @@ RECIPES: dict[str, Recipe] = {
         {"context": "initial", "attention": "additive"},
         {"steps": 500},
     ),
+    **{
+        f"benchmark-{pair}": replace(TINY, pair=pair)
+        for pair in ("en-fr", "en-de")
+    },
 }

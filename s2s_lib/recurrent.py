@@ -360,6 +360,16 @@ class Decoder(nn.Module):
         state: State | None,
     ) -> tuple[Float[Tensor, "batch steps vocabulary"], State, None]:
         """Run over `tokens` from `state`: logits, new state, no weights."""
+        hidden, state, weights = self.run(tokens, memory, state)
+        return self.output(hidden), state, weights
+
+    def run(
+        self,
+        tokens: Int[Tensor, "batch steps"],
+        memory: Memory,
+        state: State | None,
+    ) -> tuple[Float[Tensor, "batch steps hidden"], State, None]:
+        """The same, with what `output` makes the logits of in their place."""
         state = memory.initial if state is None else state
         inputs = self.dropout(self.embedding(tokens))
         # inputs: (batch, steps, embedding)
@@ -367,9 +377,7 @@ class Decoder(nn.Module):
             repeated = memory.context[:, None].expand(-1, tokens.shape[1], -1)
             inputs = torch.cat([inputs, repeated], dim=-1)
         hidden, state = run_loop(self.loop, inputs, state)
-        logits = self.output(self.dropout(hidden))
-        # logits: (batch, steps, vocabulary)
-        return logits, state, None
+        return self.dropout(hidden), state, None
 
 
 def run_loop(
@@ -484,6 +492,20 @@ class AttentionDecoder(nn.Module):
         Float[Tensor, "batch steps source_steps"],
     ]:
         """Run over `tokens` from `state`: logits, new state, weights."""
+        hidden, state, weights = self.run(tokens, memory, state)
+        return self.output(hidden), state, weights
+
+    def run(
+        self,
+        tokens: Int[Tensor, "batch steps"],
+        memory: Memory,
+        state: AttentionState | None,
+    ) -> tuple[
+        Float[Tensor, "batch steps hidden"],
+        AttentionState,
+        Float[Tensor, "batch steps source_steps"],
+    ]:
+        """The same, with what `output` makes the logits of in their place."""
         state = self.begin(memory) if state is None else state
         inputs = self.dropout(self.embedding(tokens))
         # inputs: (batch, steps, embedding)
@@ -494,9 +516,7 @@ class AttentionDecoder(nn.Module):
             vectors.append(vector)
             weights.append(used)
         vector = torch.cat(vectors, dim=1)  # vector: (batch, steps, hidden)
-        logits = self.output(self.dropout(vector))
-        # logits: (batch, steps, vocabulary)
-        return logits, state, torch.cat(weights, dim=1)
+        return self.dropout(vector), state, torch.cat(weights, dim=1)
 
     def _advance(
         self, inputs: Tensor, memory: Memory, state: AttentionState
@@ -592,8 +612,23 @@ class RecurrentModel(nn.Module):
 
         The weights are None without attention.
         """
-        logits, _, weights = self.decoder(target_in, memory, None)
-        return logits, weights
+        hidden, weights = self.hidden(memory, target_in)
+        return self.output(hidden), weights
+
+    def hidden(
+        self, memory: Memory, target_in: Int[Tensor, "batch target_steps"]
+    ) -> tuple[
+        Float[Tensor, "batch target_steps hidden"],
+        Float[Tensor, "batch target_steps source_steps"] | None,
+    ]:
+        """`decode` up to the vectors that `output` makes the logits of."""
+        hidden, _, weights = self.decoder.run(target_in, memory, None)
+        return hidden, weights
+
+    @property
+    def output(self) -> nn.Linear:
+        """The layer from a vector to the logits of the vocabulary."""
+        return self.decoder.output
 
     def step(
         self,

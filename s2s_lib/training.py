@@ -17,14 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from s2s_lib.batches import Batch, EncodedPair, make_batches
+from s2s_lib.batches import (
+    Batch,
+    EncodedPair,
+    batch_rows,
+    collate,
+    make_batches,
+)
 from s2s_lib.hard import reinforce_loss
+from s2s_lib.losses import batch_loss, masked_cross_entropy
 
 OBJECTIVES = (
     "likelihood", "reinforce", "reinforce_mean", "reinforce_none"
@@ -57,6 +64,10 @@ class TrainingConfig:
             it falls from 1 in a straight line: scheduled sampling
             (`bengio2015`).
         bucket: batches of similar length.
+        batch_tokens: if not 0, an update has so many positions on either
+            side in place of `batch_size` pairs; see `batches.batch_rows`.
+        average: if not 0, what training leaves are the mean weights of the
+            last so many evaluations (`vaswani2017`, section 6.1).
         objective: "likelihood", or for hard attention "reinforce" with
             another draw, the batch's mean or nothing as its baseline; see
             `hard.reinforce_loss`.
@@ -76,6 +87,8 @@ class TrainingConfig:
     label_smoothing: float = 0.0
     teacher_forcing: float = 1.0
     bucket: bool = True
+    batch_tokens: int = 0
+    average: int = 0
     objective: str = "likelihood"
     evaluate_every: int = 200
     seed: int = 0
@@ -106,8 +119,18 @@ class TrainingConfig:
             raise ValueError(
                 f"seed must be from 0 to 2**32 - 1, not {self.seed}"
             )
-        if self.warmup < 0:
-            raise ValueError(f"warmup must be 0 or more, not {self.warmup}")
+        for name in ("warmup", "batch_tokens", "average"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"{name} must be 0 or more, not {getattr(self, name)}"
+                )
+        evaluations = math.ceil(self.steps / self.evaluate_every)
+        if self.average > evaluations:
+            raise ValueError(
+                f"average={self.average} needs so many evaluations, and "
+                f"{self.steps} steps with evaluate_every="
+                f"{self.evaluate_every} have {evaluations}"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
                 "label_smoothing must be at least 0 and below 1, "
@@ -118,6 +141,15 @@ class TrainingConfig:
                 f"teacher_forcing is a share from 0 to 1, "
                 f"not {self.teacher_forcing}"
             )
+
+    def evaluates(self, done: int) -> bool:
+        """Whether the model is evaluated after so many updates."""
+        return done % self.evaluate_every == 0 or done == self.steps
+
+    def averaged(self, done: int) -> int:
+        """How many weights are in the mean after so many updates."""
+        rest = math.ceil((self.steps - done) / self.evaluate_every)
+        return max(0, self.average - rest)
 
     def rate(self, step: int) -> float:
         """The learning rate of update `step`, counted from 0."""
@@ -131,23 +163,6 @@ class TrainingConfig:
             "inverse_sqrt": math.sqrt(max(1, self.warmup) / (step + 1)),
         }[self.schedule]
         return self.learning_rate * factor
-
-
-def masked_cross_entropy(
-    logits: Float[Tensor, "batch steps vocabulary"],
-    target: Int[Tensor, "batch steps"],
-    mask: Bool[Tensor, "batch steps"],
-    label_smoothing: float = 0.0,
-) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood per real token, in nats.
-
-    Padding does not count, neither in the sum nor in the number of tokens.
-    With `label_smoothing` e the target is `1 - e` on the true token and `e`
-    spread evenly over the vocabulary (`szegedy2016`).
-    """
-    return nn.functional.cross_entropy(
-        logits[mask].float(), target[mask], label_smoothing=label_smoothing
-    )
 
 
 def scheduled_logits(
@@ -193,13 +208,8 @@ def total_loss(
     total, tokens = 0.0, 0
     for batch in make_batches(ordered, batch_size):
         batch = batch.to(device)
-        memory = model.encode(batch.source, batch.source_mask)
-        logits, _ = model.decode(memory, batch.target_in)
         n = int(batch.target_mask.sum())
-        loss = masked_cross_entropy(
-            logits, batch.target_out, batch.target_mask
-        )
-        total, tokens = total + float(loss) * n, tokens + n
+        total, tokens = total + float(batch_loss(model, batch)) * n, tokens + n
     model.train(was_training)
     return total, tokens
 
@@ -252,9 +262,12 @@ def fit(
     )
     torch.manual_seed(config.seed)
     history, start, spent, sums = [], 0, 0.0, [0.0, 0.0, 0.0]
+    mean: dict[str, Tensor] = {}
     task = "" if checkpoint is None else _task(model, pairs)
     if checkpoint is not None and Path(checkpoint).exists():
-        saved = load_checkpoint(checkpoint, model, optimizer, config, task)
+        saved = load_checkpoint(
+            checkpoint, model, optimizer, config, task, mean
+        )
         start, history = saved["step"], saved["history"]
         spent, sums = saved["seconds"], saved["sums"]
     began = time.perf_counter() - spent
@@ -279,7 +292,7 @@ def fit(
             sums = [sums[0] + loss, sums[1] + norm, sums[2] + 1]
             bar.update()
             done = step + 1
-            if done % config.evaluate_every == 0 or done == config.steps:
+            if config.evaluates(done):
                 row = {
                     "step": done,
                     "loss": sums[0] / sums[2],
@@ -287,12 +300,10 @@ def fit(
                     "rate": config.rate(step),
                     "seconds": time.perf_counter() - began,
                 }
-                if evaluate is not None:
-                    with torch.random.fork_rng():
-                        row |= evaluate(model)
-                    model.train()
-                history.append(row)
+                history.append(row | _evaluated(model, evaluate))
                 sums = [0.0, 0.0, 0.0]
+                if (number := config.averaged(done)) > 0:
+                    _join(mean, model, number)
                 bar.set_postfix(loss=f"{row['loss']:.3f}")
             at_stop = done % checkpoint_every == 0 or done == last
             if checkpoint is not None and at_stop:
@@ -303,10 +314,42 @@ def fit(
                     "sums": sums,
                 }
                 save_checkpoint(
-                    checkpoint, model, optimizer, config, progress_so_far, task
+                    checkpoint,
+                    model,
+                    optimizer,
+                    config,
+                    progress_so_far,
+                    task,
+                    mean,
                 )
+    if mean and last == config.steps:
+        model.load_state_dict(mean)
+        row = {**history[-1], "averaged": config.average}
+        history.append(row | _evaluated(model, evaluate))
     model.eval()
     return history
+
+
+def _evaluated(
+    model: nn.Module, evaluate: Callable[[nn.Module], dict[str, float]] | None
+) -> dict[str, float]:
+    """What `evaluate` returns; the random state and the mode stay."""
+    if evaluate is None:
+        return {}
+    with torch.random.fork_rng():
+        scores = evaluate(model)
+    model.train()
+    return scores
+
+
+def _join(mean: dict[str, Tensor], model: nn.Module, number: int) -> None:
+    """Take a model's weights into a mean, as the `number`-th in it."""
+    for name, weight in model.state_dict().items():
+        weight = weight.cpu()
+        if number == 1:
+            mean[name] = weight.clone()
+        else:
+            mean[name] += (weight - mean[name]) / number
 
 
 def _task(model: nn.Module, pairs: Sequence[EncodedPair]) -> str:
@@ -318,19 +361,21 @@ def _batches_from(
     pairs: Sequence[EncodedPair], config: TrainingConfig, step: int
 ) -> Iterator[Batch]:
     """Batches from update `step` on; each epoch has a seed of its own."""
-    per_epoch = math.ceil(len(pairs) / config.batch_size)
-    epoch, skip = divmod(step, per_epoch)
+    epoch = 0
     while True:
         generator = torch.Generator().manual_seed(
             config.seed * 1_000_003 + epoch
         )
-        epoch_batches = make_batches(
-            pairs, config.batch_size, generator, config.bucket
+        batches = batch_rows(
+            pairs,
+            config.batch_size,
+            generator,
+            config.bucket,
+            config.batch_tokens,
         )
-        for i, batch in enumerate(epoch_batches):
-            if i >= skip:
-                yield batch
-        epoch, skip = epoch + 1, 0
+        for rows in batches[step:]:
+            yield collate([pairs[row] for row in rows])
+        epoch, step = epoch + 1, max(0, step - len(batches))
 
 
 def _update(
@@ -365,12 +410,10 @@ def _loss(
         share = (step + 1) / config.steps
         truth = 1 - (1 - config.teacher_forcing) * share
         logits = scheduled_logits(model, batch, truth)
-    else:
-        memory = model.encode(batch.source, batch.source_mask)
-        logits, _ = model.decode(memory, batch.target_in)
-    return masked_cross_entropy(
-        logits, batch.target_out, batch.target_mask, config.label_smoothing
-    )
+        return masked_cross_entropy(
+            logits, batch.target_out, batch.target_mask, config.label_smoothing
+        )
+    return batch_loss(model, batch, config.label_smoothing)
 
 
 def _check_finite(
@@ -400,7 +443,11 @@ def save_tensors(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        tensors = {name: t.contiguous().cpu() for name, t in tensors.items()}
+        # Shared weights have several names, and are written under each.
+        tensors = {
+            name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, t in tensors.items()
+        }
         try:
             save_file(tensors, temporary, {"about": json.dumps(about)})
         except SafetensorError as error:
@@ -446,15 +493,19 @@ def save_checkpoint(
     config: TrainingConfig,
     progress: dict[str, Any],
     task: str = "",
+    mean: dict[str, Tensor] | None = None,
 ) -> None:
     """Keep everything that the next step depends on.
 
-    `task` names the data and architecture; loading asks for the same.
+    `task` names the data and architecture; loading asks for the same. `mean`
+    is the mean of weights so far.
     """
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for i, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             tensors[f"optimizer.{i}.{name}"] = value
+    for name, tensor in (mean or {}).items():
+        tensors[f"mean.{name}"] = tensor
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
@@ -468,8 +519,11 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
     task: str = "",
+    mean: dict[str, Tensor] | None = None,
 ) -> dict[str, Any]:
     """Put model, optimizer and random state back as they were saved.
+
+    `mean` is filled with the mean of weights so far.
 
     Returns:
         The `progress` that `save_checkpoint` was given.
@@ -507,6 +561,12 @@ def load_checkpoint(
             "delete it to start afresh"
         )
     model.load_state_dict(weights)
+    if mean is not None:
+        mean |= {
+            name.removeprefix("mean."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("mean.")
+        }
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     torch.set_rng_state(tensors["rng.cpu"])

@@ -51,6 +51,9 @@ class TransformerConfig:
         weights_layer: the decoder's layer whose weights `decode` and `step`
             return, averaged over its heads; -1 is the last.
         encoder: "text", or "image" for the pictures of `captions`.
+        shared_embeddings: one table for the words of the source, of the
+            target and, turned round, of the output layer (`press2017`);
+            both sides need one vocabulary.
 
     Raises:
         ValueError: if a value is outside what is listed here.
@@ -67,6 +70,7 @@ class TransformerConfig:
     decoder_only: bool = False
     weights_layer: int = -1
     encoder: str = "text"
+    shared_embeddings: bool = False
 
     def __post_init__(self):
         choices = {
@@ -105,6 +109,13 @@ class TransformerConfig:
             raise ValueError(
                 f"weights_layer must be from {-self.num_layers} to "
                 f"{self.num_layers - 1}, not {self.weights_layer}"
+            )
+        if self.shared_embeddings and (
+            self.decoder_only or self.encoder != "text"
+        ):
+            raise ValueError(
+                "shared_embeddings needs an encoder and a decoder of text; "
+                "leave decoder_only and encoder as they are by default"
             )
         if self.decoder_only and self.encoder != "text":
             raise ValueError(
@@ -529,6 +540,15 @@ class TransformerModel(nn.Module):
             )
         self.decoder = Stack(target_vocab_size, config, cross=True)
         self.output = nn.Linear(config.hidden_size, target_vocab_size)
+        if config.shared_embeddings:
+            if source_vocab_size != target_vocab_size:
+                raise ValueError(
+                    "shared_embeddings needs one vocabulary for both sides, "
+                    f"not {source_vocab_size} and {target_vocab_size} ids"
+                )
+            table = self.decoder.embedding.weight
+            self.encoder.stack.embedding.weight = table
+            self.output.weight = table
 
     def encode(
         self,
@@ -563,7 +583,7 @@ class TransformerModel(nn.Module):
             memory.mask[:, None, None],
             watch,
         )
-        return self.output(hidden), cache, seen
+        return hidden, cache, seen
 
     def decode(
         self,
@@ -577,8 +597,20 @@ class TransformerModel(nn.Module):
 
         The weights are the mean over the heads of `config.weights_layer`.
         """
-        logits, _, weights = self._steps(memory, target_in, None)
-        return logits, weights
+        hidden, weights = self.hidden(memory, target_in)
+        return self.output(hidden), weights
+
+    def hidden(
+        self,
+        memory: TransformerMemory,
+        target_in: Int[Tensor, "batch target_steps"],
+    ) -> tuple[
+        Float[Tensor, "batch target_steps hidden"],
+        Float[Tensor, "batch target_steps source_steps"],
+    ]:
+        """`decode` up to the vectors that `output` makes the logits of."""
+        hidden, _, weights = self._steps(memory, target_in, None)
+        return hidden, weights
 
     def step(
         self,
@@ -595,15 +627,15 @@ class TransformerModel(nn.Module):
         The state is the keys and values of all tokens fed so far; None
         stands for the first step, which is fed `<sos>`.
         """
-        logits, state, weights = self._steps(memory, token[:, None], state)
-        return logits[:, 0], state, weights[:, 0]
+        hidden, state, weights = self._steps(memory, token[:, None], state)
+        return self.output(hidden)[:, 0], state, weights[:, 0]
 
     def _steps(
         self, memory: TransformerMemory, tokens: Tensor, past: Cache | None
     ) -> tuple[Tensor, Cache, Tensor]:
         layer = self.config.weights_layer % self.config.num_layers
-        logits, cache, seen = self._run(memory, tokens, past, [layer])
-        return logits, cache, seen[layer].source.mean(1)
+        hidden, cache, seen = self._run(memory, tokens, past, [layer])
+        return hidden, cache, seen[layer].source.mean(1)
 
     def maps(
         self,
@@ -661,8 +693,17 @@ class DecoderOnlyModel(nn.Module):
     ) -> tuple[Float[Tensor, "batch target_steps vocabulary"], None]:
         """Teacher forcing: logits of all steps; there is no cross-attention,
         so there are no weights over the source alone."""
-        logits, _ = self._run(memory, target_in, memory.layers)
-        return logits, None
+        hidden, _ = self.hidden(memory, target_in)
+        return self.output(hidden), None
+
+    def hidden(
+        self,
+        memory: TransformerMemory,
+        target_in: Int[Tensor, "batch target_steps"],
+    ) -> tuple[Float[Tensor, "batch target_steps hidden"], None]:
+        """`decode` up to the vectors that `output` makes the logits of."""
+        hidden, _ = self._run(memory, target_in, memory.layers)
+        return hidden, None
 
     def step(
         self,
@@ -672,8 +713,8 @@ class DecoderOnlyModel(nn.Module):
     ) -> tuple[Float[Tensor, "batch vocabulary"], Cache, None]:
         """One step: feed `token`, get logits, the next state, no weights."""
         past = memory.layers if state is None else state
-        logits, state = self._run(memory, token[:, None], past)
-        return logits[:, 0], state, None
+        hidden, state = self._run(memory, token[:, None], past)
+        return self.output(hidden)[:, 0], state, None
 
     def _run(
         self,
@@ -697,7 +738,7 @@ class DecoderOnlyModel(nn.Module):
         hidden, cache, _ = self.stack(
             tokens + self.first_target, positions, mask, past
         )
-        return self.output(hidden), cache
+        return hidden, cache
 
 
 class MaskedLanguageModel(nn.Module):

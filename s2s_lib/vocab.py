@@ -66,13 +66,33 @@ def detokenize(tokens: Sequence[str]) -> str:
     return _NO_SPACE_AFTER.sub(r"\1", text)
 
 
-def _check_tokens(tokens: Sequence[str]) -> None:
-    # A string is a sequence too, of letters: all would look well.
+def check_tokens(tokens: Sequence[str]) -> Sequence[str]:
+    """The same tokens, unless they are a string.
+
+    Raises:
+        TypeError: a string is a sequence too, of letters: all would look
+            well.
+    """
     if isinstance(tokens, str):
         raise TypeError(
             f"a sentence must be a list of tokens, not the string "
             f"{tokens[:40]!r}; split it with tokenize"
         )
+    return tokens
+
+
+def check_id(i: int, size: int) -> int:
+    """The same id, if a vocabulary of `size` ids has it.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not 0 <= i < size:
+        raise ValueError(
+            f"id {i} is not in this vocabulary of {size} ids "
+            f"(0 to {size - 1}); was it made with another one?"
+        )
+    return i
 
 
 class Vocabulary:
@@ -130,8 +150,7 @@ class Vocabulary:
             )
         counts = Counter()
         for tokens in sentences:
-            _check_tokens(tokens)
-            counts.update(tokens)
+            counts.update(check_tokens(tokens))
         for special in SPECIALS:
             counts.pop(special, None)
         kept = [token for token, n in counts.items() if n >= min_count]
@@ -160,8 +179,15 @@ class Vocabulary:
         Raises:
             TypeError: if `tokens` is a string.
         """
-        _check_tokens(tokens)
-        return [self._ids.get(token, UNK) for token in tokens]
+        return [self._ids.get(t, UNK) for t in check_tokens(tokens)]
+
+    def pieces(self, tokens: Sequence[str]) -> list[list[str]]:
+        """Each token as the list of its pieces: here, itself alone.
+
+        Raises:
+            TypeError: if `tokens` is a string.
+        """
+        return [[token] for token in check_tokens(tokens)]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Tokens of `ids`, up to the first `<eos>`, without `<pad>`, `<sos>`.
@@ -171,12 +197,7 @@ class Vocabulary:
         """
         tokens = []
         for i in ids:
-            i = int(i)
-            if not 0 <= i < len(self._tokens):
-                raise ValueError(
-                    f"id {i} is not in this vocabulary of {len(self)} ids "
-                    f"(0 to {len(self) - 1}); was it made with another one?"
-                )
+            i = check_id(int(i), len(self))
             if i == EOS:
                 break
             if i not in (PAD, SOS):

@@ -67,8 +67,8 @@ BREAKS = (
     Break(
         "the decoder does not see C",
         "recurrent",
-        "logits, _, weights = self.decoder(target_in, memory, None)",
-        "logits, _, weights = self.decoder(target_in, memory._replace("
+        "hidden, _, weights = self.decoder.run(target_in, memory, None)",
+        "hidden, _, weights = self.decoder.run(target_in, memory._replace("
         "context=memory.context * 0, "
         "initial=tuple(part * 0 for part in memory.initial)), None)",
         ("invariants", "recurrent"),

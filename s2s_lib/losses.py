@@ -1,0 +1,121 @@
+"""What training makes small: the negative log-likelihood of the targets.
+
+The output layer is the widest of a model: it makes a number for each word of
+the vocabulary at each position. Where that is much, loss and gradient are
+computed for some positions at a time, so that the numbers stay in the
+processor's cache and all of them are never in memory together.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from s2s_lib.batches import Batch
+
+# Logits that are computed together, in numbers: 4 MB of float32.
+CHUNK = 2**20
+
+
+def masked_cross_entropy(
+    logits: Float[Tensor, "batch steps vocabulary"],
+    target: Int[Tensor, "batch steps"],
+    mask: Bool[Tensor, "batch steps"],
+    label_smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood per real token, in nats.
+
+    Padding does not count, neither in the sum nor in the number of tokens.
+    With `label_smoothing` e the target is `1 - e` on the true token and `e`
+    spread evenly over the vocabulary (`szegedy2016`).
+    """
+    return nn.functional.cross_entropy(
+        logits[mask].float(), target[mask], label_smoothing=label_smoothing
+    )
+
+
+def linear_cross_entropy(
+    hidden: Float[Tensor, "positions hidden"],
+    layer: nn.Linear,
+    target: Int[Tensor, " positions"],
+    label_smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy of `layer(hidden)`, `CHUNK` logits at a time.
+
+    The value and the gradient are those of `cross_entropy(layer(hidden))` up
+    to rounding. The gradient is computed on the way forward, while the
+    logits are at hand; it cannot be differentiated again.
+    """
+    # Mixed precision gives vectors of fewer bits than the weights have.
+    weight, bias = (p.to(hidden.dtype) for p in (layer.weight, layer.bias))
+    return _LinearCrossEntropy.apply(
+        hidden, weight, bias, target, label_smoothing
+    )
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, target, smoothing):
+        positions, vocabulary = len(hidden), len(weight)
+        wanted = any(ctx.needs_input_grad)
+        total = hidden.new_zeros((), dtype=torch.float32)
+        if wanted:
+            of_hidden = torch.empty_like(hidden)
+            of_weight = torch.zeros_like(weight, dtype=torch.float32)
+            of_bias = torch.zeros_like(bias, dtype=torch.float32)
+        rows = max(1, CHUNK // vocabulary)
+        for start in range(0, positions, rows):
+            part = slice(start, start + rows)
+            x, true = hidden[part], target[part, None]
+            logits = nn.functional.linear(x, weight, bias).float()
+            # logits: (rows, vocabulary); from here on in one buffer.
+            logits -= logits.amax(1, keepdim=True)
+            total -= (1 - smoothing) * logits.gather(1, true).sum()
+            if smoothing:
+                total -= smoothing / vocabulary * logits.sum()
+            sums = logits.exp_().sum(1, keepdim=True)
+            total += sums.log().sum()
+            if not wanted:
+                continue
+            # The derivative by each logit: probability minus target.
+            change = logits.div_(sums)
+            if smoothing:
+                change -= smoothing / vocabulary
+            change.scatter_add_(1, true, torch.full_like(sums, smoothing - 1))
+            of_bias += change.sum(0)
+            change = change.to(weight.dtype)
+            torch.mm(change, weight, out=of_hidden[part])
+            if weight.dtype == torch.float32:
+                of_weight.addmm_(change.t(), x)
+            else:
+                of_weight += change.t() @ x
+        if wanted:
+            ctx.save_for_backward(
+                of_hidden, of_weight.to(weight.dtype), of_bias.to(bias.dtype)
+            )
+        ctx.positions = positions
+        return total / positions
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        scale = gradient / ctx.positions
+        parts = (part * scale.to(part.dtype) for part in ctx.saved_tensors)
+        return *parts, None, None
+
+
+def batch_loss(
+    model: Any, batch: Batch, label_smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """Teacher-forced loss of a batch: mean per real token, in nats."""
+    memory = model.encode(batch.source, batch.source_mask)
+    hidden, _ = model.hidden(memory, batch.target_in)
+    target, mask = batch.target_out, batch.target_mask
+    if mask.numel() * model.output.out_features <= CHUNK:
+        logits = model.output(hidden)
+        return masked_cross_entropy(logits, target, mask, label_smoothing)
+    return linear_cross_entropy(
+        hidden[mask], model.output, target[mask], label_smoothing
+    )
