@@ -821,6 +821,15 @@ def load_results(name: str) -> list[dict[str, Any]]:
     return sorted(results, key=lambda result: result["seed"])
 
 
+def _change(recipe: Recipe, model: dict, training: dict, **rest) -> Recipe:
+    return replace(
+        recipe,
+        model=replace(recipe.model, **model),
+        training=replace(recipe.training, **training),
+        **rest,
+    )
+
+
 # Without attention, on the generated corpus: C enters at every step.
 PLAIN = Recipe(
     RecurrentConfig(context="every_step", dropout=0.1),
@@ -867,6 +876,12 @@ MULTI30K = Recipe(
 )
 
 
+UNITS = _change(
+    MULTI30K,
+    {"context": "initial", "attention": "dot", "query": "after"},
+    {"steps": 900, "batch_size": 64},
+    min_count=1,
+)
 # The benchmark: subwords, and the Transformer of the literature's size.
 TINY = Recipe(
     TransformerConfig(num_layers=4, dropout=0.3, shared_embeddings=True),
@@ -884,15 +899,12 @@ TINY = Recipe(
     subwords=10_000,
     beam_size=5,
 )
-
-
-def _change(recipe: Recipe, model: dict, training: dict, **rest) -> Recipe:
-    return replace(
-        recipe,
-        model=replace(recipe.model, **model),
-        training=replace(recipe.training, **training),
-        **rest,
-    )
+_GRU = RecurrentConfig(embedding_size=128, hidden_size=256, dropout=0.3)
+BENCHMARK = {
+    "": TINY.model,
+    "attention-": replace(_GRU, attention="dot", query="after"),
+    "plain-": replace(_GRU, context="every_step"),
+}
 
 
 RECIPES: dict[str, Recipe] = {
@@ -1013,8 +1025,17 @@ RECIPES: dict[str, Recipe] = {
         {"context": "initial", "attention": "additive"},
         {"steps": 500},
     ),
+    # What a vocabulary of words, of characters or of pieces is worth, on real
+    # sentences and twice through them.
     **{
-        f"benchmark-{pair}": replace(TINY, pair=pair)
+        f"subwords-{size}": replace(UNITS, subwords=size)
+        for size in (76, 1000, 4000, 10_000)
+    },
+    **{f"words-{count}": replace(UNITS, min_count=count) for count in (1, 3)},
+    # The benchmark: one setting, three models, two pairs of languages.
+    **{
+        f"benchmark-{name}{pair}": replace(TINY, model=model, pair=pair)
+        for name, model in BENCHMARK.items()
         for pair in ("en-fr", "en-de")
     },
 }

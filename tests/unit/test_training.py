@@ -612,15 +612,19 @@ class Explodes(nn.Module):
     def encode(self, source, mask):
         return self.inner.encode(source, mask)
 
-    def decode(self, memory, target_in):
-        logits, weights = self.inner.decode(memory, target_in)
+    @property
+    def output(self):
+        return self.inner.output
+
+    def hidden(self, memory, target_in):
+        hidden, weights = self.inner.hidden(memory, target_in)
         self.calls += 1
         if self.calls == self.at:
             if self.what == "gradient":
-                logits.register_hook(lambda g: g * math.inf)
+                hidden.register_hook(lambda g: g * math.inf)
             else:
-                logits = logits * float(self.what)
-        return logits, weights
+                hidden = hidden * float(self.what)
+        return hidden, weights
 
 
 @pytest.mark.parametrize("what", ["nan", "inf", "gradient"])
