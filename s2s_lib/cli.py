@@ -75,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     _corpus_options(one, "generated")
     one.add_argument("--out", type=Path, required=True, help="model file")
     one.add_argument("--min-count", type=int, default=1, help=_MIN_COUNT)
+    one.add_argument(
+        "--subwords",
+        type=int,
+        default=0,
+        metavar="SIZE",
+        help="one vocabulary of so many pieces for both sides (default 0: "
+        "words, and a vocabulary for each side)",
+    )
     one.add_argument("--reverse-source", action="store_true")
     one.add_argument(
         "--architecture",
@@ -231,6 +239,7 @@ def _train(args: argparse.Namespace) -> int:
         pair=args.pair,
         min_count=args.min_count,
         reverse_source=args.reverse_source,
+        subwords=args.subwords,
     )
     device = _device(args.device)
     _check_writable(args.out)
@@ -332,13 +341,16 @@ def _evaluate(args: argparse.Namespace) -> int:
         recipe = replace(recipe, pair=args.pair)
     corpus = recipes.corpus_of(recipe)
     pairs = getattr(corpus, args.split)
-    metrics = recipes.evaluate(trained, pairs, **_options(args))
+    language = corpus.target_language if corpus.name in recipes.REAL else None
+    metrics = recipes.evaluate(trained, pairs, language, **_options(args))
     if args.json:
         # NaN, for a part without words, is not JSON: it becomes null.
         print(json.dumps(recipes.rounded(metrics), indent=1))
         return 0
     print(f"{corpus.name}, {args.split}: {len(pairs):,} sentences")
     print(f"BLEU {metrics['bleu']:.2f}  {metrics['signature']}")
+    if tokenized := metrics.get("bleu_tokenized"):
+        print(f"BLEU {tokenized['score']:.2f}  {tokenized['signature']}")
     print(f"perplexity {metrics['perplexity']:.3f} per token, teacher-forced")
     for (low, high), score in zip(
         corpora.LENGTH_BUCKETS, metrics["bleu_by_length"], strict=True

@@ -331,8 +331,8 @@ def fit(
 
 
 def _evaluated(
-    model: nn.Module, evaluate: Callable[[nn.Module], dict[str, float]] | None
-) -> dict[str, float]:
+    model: nn.Module, evaluate: Callable[[nn.Module], dict[str, Any]] | None
+) -> dict[str, Any]:
     """What `evaluate` returns; the random state and the mode stay."""
     if evaluate is None:
         return {}

@@ -12,6 +12,7 @@ from s2s_lib.batches import (
     POOL,
     Batch,
     EncodedPair,
+    batch_rows,
     collate,
     encode_pairs,
     make_batches,
@@ -155,3 +156,41 @@ def test_buckets_do_not_run_from_short_to_long():
 def test_a_batch_of_no_pairs_is_refused():
     with pytest.raises(ValueError, match="batch_size must be 1 or more"):
         list(make_batches(random_pairs(3), 0))
+
+
+# Batches by tokens
+
+
+@given(
+    lengths=st.lists(
+        st.tuples(st.integers(1, 30), st.integers(1, 30)), max_size=60
+    ),
+    batch_tokens=st.integers(1, 100),
+    shuffled=st.booleans(),
+    bucket=st.booleans(),
+)
+def test_batches_by_tokens(lengths, batch_tokens, shuffled, bucket):
+    pairs = [EncodedPair([5] * s, [5] * t) for s, t in lengths]
+    generator = torch.Generator().manual_seed(0) if shuffled else None
+    batches = batch_rows(pairs, 1, generator, bucket, batch_tokens)
+    assert sorted(row for rows in batches for row in rows) == list(
+        range(len(pairs))
+    )
+    if not shuffled:
+        assert [row for rows in batches for row in rows] == list(
+            range(len(pairs))
+        )
+    for rows in batches:
+        widest = max(max(lengths[row]) for row in rows)
+        assert len(rows) == 1 or len(rows) * widest <= batch_tokens
+
+
+def test_batches_by_tokens_are_full():
+    pairs = [EncodedPair([5] * 4, [5] * 4) for _ in range(100)]
+    batches = batch_rows(pairs, 1, torch.Generator(), True, 40)
+    assert [len(rows) for rows in batches] == [10] * 10
+
+
+def test_negative_batch_tokens_are_refused():
+    with pytest.raises(ValueError, match="batch_tokens must be 0"):
+        batch_rows(random_pairs(3), 1, batch_tokens=-1)

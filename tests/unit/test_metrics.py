@@ -22,6 +22,7 @@ from s2s_lib.metrics import (
     perplexity,
     pointing_entropy,
     recall_by_source_position,
+    tokenized_bleu,
 )
 
 WORDS = ("le", "chat", "dort", "bien", "ici")
@@ -332,3 +333,40 @@ def test_sides_that_do_not_fit_are_named():
         recall_by_source_position([["a"]], [["a"]], [[]], [1, 2])
     with pytest.raises(ValueError, match="at least one sentence"):
         bleu([], [])
+
+
+# BLEU of tokenised text, as papers on Multi30k give it
+
+
+def test_tokenized_bleu_splits_by_the_rules_of_moses():
+    """L'homme is one token for sacreBLEU's 13a and two for Moses."""
+    hypotheses = ["L'homme court vite aujourd'hui.", "Un chien dort ici ."]
+    references = ["L'homme marche vite aujourd'hui.", "Un chien dort ici ."]
+    ours = tokenized_bleu(hypotheses, references, "fr")
+    by_hand = [
+        "l' homme court vite aujourd' hui .",
+        "un chien dort ici .",
+    ]
+    truth = [
+        "l' homme marche vite aujourd' hui .",
+        "un chien dort ici .",
+    ]
+    expected = sacrebleu.BLEU(tokenize="none").corpus_score(by_hand, [truth])
+    assert ours.score == pytest.approx(expected.score)
+    assert ours.hypothesis_length == 12
+    assert ours.score != pytest.approx(bleu(hypotheses, references).score)
+    assert "case:lc" in ours.signature
+    assert "tok:none" in ours.signature
+    assert "|moses-fr:" in ours.signature
+
+
+def test_tokenized_bleu_ignores_case_and_marks_of_the_same_kind():
+    score = tokenized_bleu(
+        ["EIN Hund, „sagt“ er."], ['ein hund, "sagt" er.'], "de"
+    )
+    assert score.score == pytest.approx(100)
+
+
+def test_tokenized_bleu_needs_as_many_of_both():
+    with pytest.raises(ValueError, match="1 hypotheses, 2 references"):
+        tokenized_bleu(["a"], ["a", "b"], "fr")

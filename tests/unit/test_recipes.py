@@ -150,6 +150,8 @@ OTHER_TRAINING = {
     "label_smoothing": 0.1,
     "teacher_forcing": 0.5,
     "bucket": False,
+    "batch_tokens": 64,
+    "average": 1,
     "objective": "reinforce",
     "evaluate_every": 2,
     "seed": 4,
@@ -162,7 +164,10 @@ OTHER = {
     "num_train": 5,
     "max_tokens": 9,
     "bug": "no_mask",
+    "subwords": 60,
 }
+# These are of the search, after the training.
+SEARCH = {"beam_size", "length_penalty"}
 OTHER_TRANSFORMER = {
     "hidden_size": 12,
     "num_heads": 1,
@@ -175,6 +180,7 @@ OTHER_TRANSFORMER = {
     "decoder_only": True,
     "weights_layer": 0,
     "encoder": "image",
+    "shared_embeddings": True,
 }
 
 
@@ -183,7 +189,8 @@ def test_the_fingerprint_changes_with_every_field():
         f.name for f in fields(RecurrentConfig)
     }
     assert OTHER_TRAINING.keys() == {f.name for f in fields(TrainingConfig)}
-    assert {*OTHER, "model", "training"} == {f.name for f in fields(Recipe)}
+    names = {f.name for f in fields(Recipe)}
+    assert {*OTHER, *SEARCH, "model", "training"} == names
     variants = [TINY]
     for name, value in OTHER_MODEL.items():
         model = replace(TINY.model, **{name: value})
@@ -204,8 +211,13 @@ def test_the_fingerprint_changes_with_every_field():
         variants.append(replace(TINY, model=model))
     prints = [recipes.fingerprint(variant, 0) for variant in variants]
     prints.append(recipes.fingerprint(TINY, 1))
-    assert len(set(prints)) == len(prints) == 1 + 10 + 6 + 12 + 7 + 12 + 1
+    assert len(set(prints)) == len(prints) == 1 + 10 + 6 + 14 + 8 + 13 + 1
     assert recipes.fingerprint(TINY, 0) == prints[0]
+
+
+def test_the_fingerprint_is_that_of_the_training_and_not_of_the_search():
+    wide = replace(TINY, beam_size=5, length_penalty=1.0)
+    assert recipes.fingerprint(wide, 0) == recipes.fingerprint(TINY, 0)
 
 
 def test_the_fingerprint_changes_with_the_content_of_the_corpus(monkeypatch):

@@ -12,6 +12,7 @@ from torch import nn
 from s2s_lib import transformer
 from s2s_lib.batches import pad
 from s2s_lib.search import beam, greedy
+from s2s_lib.training import load_tensors, save_tensors
 from s2s_lib.transformer import (
     POSITIONS,
     DecoderOnlyModel,
@@ -270,7 +271,7 @@ def test_several_steps_from_a_cache_are_all_at_once(decoder_only, positions):
     model = make(config)
     with torch.no_grad():
         memory = model.encode(*pad(SOURCES))
-        whole, _ = model.decode(memory, TARGETS)
+        whole, _ = model.hidden(memory, TARGETS)
         for cut in (1, 2, 3):
             if decoder_only:
                 first, state = model._run(
@@ -494,3 +495,38 @@ def test_a_masked_word_is_guessed_from_both_sides():
     torch.testing.assert_close(
         model(longer, more)[:, :5], logits, rtol=0, atol=1e-5
     )
+
+
+# One table for three uses
+
+
+def test_shared_embeddings_are_one_table():
+    config = replace(SMALL, shared_embeddings=True)
+    model, apart = (
+        TransformerModel(9, 9, config),
+        TransformerModel(9, 9, SMALL),
+    )
+    table = model.output.weight
+    assert table is model.decoder.embedding.weight
+    assert table is model.encoder.stack.embedding.weight
+    numbers = [sum(p.numel() for p in m.parameters()) for m in (model, apart)]
+    assert numbers[1] - numbers[0] == 2 * table.numel()
+
+
+def test_shared_embeddings_are_written_and_read(tmp_path):
+    config = replace(SMALL, shared_embeddings=True)
+    model = TransformerModel(9, 9, config)
+    save_tensors(tmp_path / "m", dict(model.state_dict()), {})
+    other = TransformerModel(9, 9, config)
+    other.load_state_dict(load_tensors(tmp_path / "m")[0])
+    assert torch.equal(other.output.weight, model.output.weight)
+    assert other.output.weight is other.encoder.stack.embedding.weight
+
+
+def test_shared_embeddings_need_one_vocabulary():
+    config = replace(SMALL, shared_embeddings=True)
+    with pytest.raises(ValueError, match=r"one vocabulary .* 9 and 8 ids"):
+        TransformerModel(9, 8, config)
+    for change in ({"decoder_only": True}, {"encoder": "image"}):
+        with pytest.raises(ValueError, match="shared_embeddings needs"):
+            replace(config, **change)
