@@ -164,7 +164,7 @@ def batch_rows(
         if bucket:
             order = _sort_in_pools(order, pairs, POOL * batch_size)
     if batch_tokens:
-        batches = _cut(order, longest, batch_tokens)
+        batches = cut(order, longest, batch_tokens)
     else:
         starts = range(0, len(order), batch_size)
         batches = [order[start : start + batch_size] for start in starts]
@@ -175,15 +175,28 @@ def batch_rows(
     return batches
 
 
-def _cut(
-    order: list[int], lengths: list[int], batch_tokens: int
+def cut(
+    order: Sequence[int],
+    lengths: Sequence[int],
+    batch_tokens: int,
+    batch_size: int | None = None,
 ) -> list[list[int]]:
-    """Neighbours together, as long as their padded sizes allow it."""
+    """Cut rows into batches of neighbours, by their padded size.
+
+    Args:
+        order: rows, in the order in which they are taken.
+        lengths: of every row, in tokens.
+        batch_tokens: at most so many positions in a batch, padding
+            included; a longer row is a batch by itself.
+        batch_size: at most so many rows; None for any number.
+    """
+    most = batch_size or len(order)
     batches: list[list[int]] = []
     width = 0
     for row in order:
         width = max(width, lengths[row])
-        if batches and (len(batches[-1]) + 1) * width <= batch_tokens:
+        rows = len(batches[-1]) + 1 if batches else most + 1
+        if rows <= most and rows * width <= batch_tokens:
             batches[-1].append(row)
         else:
             batches.append([row])

@@ -14,8 +14,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from s2s_lib.batches import pad
+from s2s_lib.batches import cut, pad
 from s2s_lib.vocab import EOS, PAD, SOS, Vocabulary
+
+# Source positions decoded together: a very long line must not drag a hundred
+# others to its length.
+BATCH_TOKENS = 2**15
 
 Choose = Callable[[Tensor], Tensor]
 
@@ -326,7 +330,8 @@ def n_best(
         length_penalty: see `beam`.
         max_steps: limit for every sentence; by default one and a half times
             the encoded source, and 10 more.
-        batch_size: sentences decoded together, of similar length.
+        batch_size: sentences decoded together, of similar length; fewer
+            where they are so long that they have over `BATCH_TOKENS` tokens.
     """
     device = next(model.parameters()).device
     ids = [[*source_vocab.encode(tokens), EOS] for tokens in sentences]
@@ -335,8 +340,8 @@ def n_best(
     was_training = model.training
     model.eval()
     try:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        lengths = [len(row) for row in ids]
+        for rows in cut(order, lengths, BATCH_TOKENS, batch_size):
             source, mask = pad([ids[row] for row in rows])
             with torch.no_grad():
                 memory = model.encode(source.to(device), mask.to(device))

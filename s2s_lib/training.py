@@ -5,6 +5,7 @@ learning-rate schedule, and checkpoints from which a run that was stopped
 goes on exactly where it was.
 """
 
+import glob
 import hashlib
 import json
 import math
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
@@ -434,13 +436,18 @@ def save_tensors(
     """Write tensors and a JSON description into one safetensors file.
 
     The file is written beside `path` and then renamed, so that whatever
-    happens `path` holds the old file or the new one, never half of one.
+    happens `path` holds the old file or the new one, never half of one. What
+    a process that was killed left half written is cleared away.
 
     Raises:
         OSError: if it cannot be written; `path` is as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        writer = left.suffixes[-2][1:]
+        if writer.isdigit() and not psutil.pid_exists(int(writer)):
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         # Shared weights have several names, and are written under each.

@@ -1,0 +1,189 @@
+"""Whatever happens to a run, nothing is lost and nothing is half written."""
+
+import os
+import random
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from s2s_lib import recipes, search, training
+from s2s_lib.batches import EncodedPair
+from s2s_lib.training import TrainingConfig, fit, load_tensors
+from s2s_lib.transformer import TransformerConfig, TransformerModel
+from s2s_lib.vocab import EOS, Vocabulary
+
+WORDS = 11
+CONFIG = TrainingConfig(
+    steps=30, batch_size=4, evaluate_every=10, learning_rate=1e-2, average=2
+)
+KILLS = 20
+
+
+def make_pairs():
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randint(4, WORDS, (30, 6), generator=g).tolist()
+    return [EncodedPair([*row, EOS], [*row[::-1], EOS]) for row in rows]
+
+
+def make_model():
+    torch.manual_seed(0)
+    config = TransformerConfig(8, 2, 1, 8, dropout=0.2)
+    return TransformerModel(WORDS, WORDS, config)
+
+
+def run(path: Path, config: TrainingConfig = CONFIG):
+    model = make_model()
+    # A checkpoint at every step: most of the time it is being written.
+    fit(
+        model,
+        make_pairs(),
+        config,
+        checkpoint=path,
+        checkpoint_every=1,
+        progress=False,
+    )
+    return model.state_dict()
+
+
+def killed_child(path: Path, arm) -> bool:
+    """Train in a child; whether it was killed before the end.
+
+    `arm` is called with the child's number, in this process.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            run(path)
+        finally:
+            os._exit(0)
+    arm(child)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("undisturbed") / "c")
+
+
+def test_killed_twenty_times_at_random_moments(tmp_path, undisturbed):
+    """The weights are those of a run that nobody disturbed."""
+    draw = random.Random(0)
+    path, kills, last = tmp_path / "c", 0, 0
+
+    def shoot(child):
+        """Some time after the child has written its first checkpoint."""
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        while not path.exists() or path.stat().st_mtime_ns == before:
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.05))
+        os.kill(child, signal.SIGKILL)
+
+    while kills < KILLS:
+        if last == CONFIG.steps:
+            assert equal(run(path), undisturbed)
+            path.unlink()
+            last = 0
+        kills += killed_child(path, shoot)
+        step = load_tensors(path)[1]["progress"]["step"]
+        assert step > last  # what was kept is never lost again
+        last = step
+    assert equal(run(path), undisturbed)
+
+
+MOMENTS = {
+    "before the file is written": (training, "save_file"),
+    "before it is safe on the disk": (training.os, "fsync"),
+    "before it takes its name": (training.os, "replace"),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_while_a_checkpoint_is_written(
+    moment, after, tmp_path, monkeypatch, undisturbed
+):
+    place, name = MOMENTS[moment]
+    right, calls, parent = getattr(place, name), [], os.getpid()
+
+    def deadly(*args, **options):
+        calls.append(1)
+        dies = os.getpid() != parent and len(calls) == 7
+        if dies and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = right(*args, **options)
+        if dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    monkeypatch.setattr(place, name, deadly)
+    path = tmp_path / "c"
+    assert killed_child(path, lambda child: None)
+    step = load_tensors(path)[1]["progress"]["step"]
+    assert step == (7 if after and name == "replace" else 6)
+    monkeypatch.undo()
+    assert equal(run(path), undisturbed)
+
+
+def test_what_a_killed_run_left_behind_is_cleared_away(tmp_path):
+    path = tmp_path / "c"
+    short = replace(CONFIG, steps=3, evaluate_every=1)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    (tmp_path / f".c.{child}.tmp").write_bytes(b"half a checkpoint")
+    (tmp_path / f".c.{os.getppid()}.tmp").write_bytes(b"of a living process")
+    (tmp_path / f".other.{child}.tmp").write_bytes(b"of another file")
+    run(path, short)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "c", f".c.{os.getppid()}.tmp", f".other.{child}.tmp"
+    }  # fmt: skip
+
+
+# Very long lines
+
+
+def test_a_long_line_does_not_drag_others_to_its_length(monkeypatch):
+    """Sentences are decoded together only up to `BATCH_TOKENS`."""
+    torch.manual_seed(0)
+    model = make_model()
+    vocab = Vocabulary([f"w{i}" for i in range(WORDS - 4)])
+    lines = [["w1"] * n for n in (5000, 3, 1, 2, 4)] * 3
+    sizes, right = [], search.pad
+
+    def watched(rows):
+        ids, mask = right(rows)
+        sizes.append(tuple(ids.shape))
+        return ids, mask
+
+    monkeypatch.setattr(search, "pad", watched)
+    monkeypatch.setattr(search, "BATCH_TOKENS", 10_100)
+    found = search.n_best(model, lines, vocab, max_steps=3)
+    assert sizes == [(12, 5), (2, 5001), (1, 5001)]
+    monkeypatch.undo()
+    for line, hypotheses in zip(lines, found, strict=True):
+        ((alone,),) = search.n_best(model, [line], vocab, max_steps=3)
+        assert hypotheses[0].tokens == alone.tokens
+
+
+@pytest.mark.parametrize("name", ["plain", "additive", "transformer"])
+def test_five_thousand_tokens_are_translated(name):
+    config = recipes.RECIPES[name].model
+    recipe = recipes.Recipe(
+        replace(config, hidden_size=8), TrainingConfig(steps=1)
+    )
+    torch.manual_seed(0)
+    model = recipes._model(recipe, WORDS, WORDS)
+    vocab = Vocabulary([f"w{i}" for i in range(WORDS - 4)])
+    lines = [["w1", "w2"] * 2500, ["w3"]]
+    found = search.n_best(model, lines, vocab, max_steps=4)
+    assert [len(best[0].tokens) <= 4 for best in found] == [True, True]
