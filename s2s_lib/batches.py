@@ -5,8 +5,9 @@ up with `<pad>`, and a mask remembers which positions are real. Sentences of
 similar length share a batch, so that little is computed on padding.
 """
 
+import json
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int
@@ -173,6 +174,93 @@ def batch_rows(
         shuffle = torch.randperm(len(batches), generator=generator)
         batches = [batches[i] for i in shuffle.tolist()]
     return batches
+
+
+@runtime_checkable
+class Updates(Protocol):
+    """Training pairs, update by update: what `training.fit` reads."""
+
+    def identity(self) -> str:
+        """A text that other pairs do not have, for checkpoints."""
+
+    def updates(
+        self, config: Any, place: Any
+    ) -> Iterator[tuple[list[EncodedPair], Any]]:
+        """The pairs of each update, epoch after epoch, without end.
+
+        Args:
+            config: a `training.TrainingConfig`: its batch_size,
+                batch_tokens, bucket and seed decide.
+            place: where to go on: what came with the last update that was
+                made, or None to begin.
+
+        Returns:
+            The pairs of an update, and the place behind it, which JSON can
+            write.
+        """
+
+
+class PairList:
+    """Pairs in memory, as `Updates`; the place is the number of updates."""
+
+    def __init__(self, pairs: Sequence[EncodedPair]):
+        self.pairs = pairs
+
+    def identity(self) -> str:
+        """See `Updates`."""
+        return json.dumps(self.pairs)
+
+    def updates(
+        self, config: Any, place: int | None = None
+    ) -> Iterator[tuple[list[EncodedPair], int]]:
+        """See `Updates`; each epoch has a shuffle of its own."""
+        done = place or 0
+        epoch, skip = 0, done
+        while True:
+            batches = batch_rows(
+                self.pairs,
+                config.batch_size,
+                epoch_generator(config.seed, epoch),
+                config.bucket,
+                config.batch_tokens,
+            )
+            for rows in batches[skip:]:
+                done += 1
+                yield [self.pairs[row] for row in rows], done
+            epoch, skip = epoch + 1, max(0, skip - len(batches))
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """Where the shuffles of one epoch come from."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+
+
+def shares(
+    pairs: Sequence[EncodedPair],
+    processes: int = 1,
+    process: int = 0,
+    accumulate: int = 1,
+) -> list[tuple[Sequence[EncodedPair], float]]:
+    """What one of several processes computes of an update.
+
+    The pairs of the update are dealt out like cards to `processes` times
+    `accumulate` parts, so that each has short and long ones.
+
+    Returns:
+        The parts of this process, each with its share of the target's
+        tokens: its weight in the loss, which is a mean over tokens. One part
+        at least: where there is no pair left for it, a pair of weight 0.
+    """
+    tokens = sum(len(pair.target) for pair in pairs)
+    number = processes * accumulate
+    first = process * accumulate
+    parts = [pairs[i::number] for i in range(first, first + accumulate)]
+    own = [
+        (part, sum(len(pair.target) for pair in part) / tokens)
+        for part in parts
+        if part
+    ]
+    return own or [(pairs[:1], 0.0)]
 
 
 def cut(

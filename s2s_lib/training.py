@@ -2,7 +2,8 @@
 
 Teacher forcing, a loss that does not count padding, clipped gradients, a
 learning-rate schedule, and checkpoints from which a run that was stopped
-goes on exactly where it was.
+goes on exactly where it was. The same loop runs in one process and, under
+torchrun or `accelerate launch`, in several that share each update.
 """
 
 import glob
@@ -11,8 +12,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from tqdm import tqdm
 from s2s_lib.batches import (
     Batch,
     EncodedPair,
-    batch_rows,
+    PairList,
+    Updates,
     collate,
     make_batches,
+    shares,
 )
 from s2s_lib.hard import reinforce_loss
 from s2s_lib.losses import batch_loss, masked_cross_entropy
@@ -39,6 +42,8 @@ OBJECTIVES = (
     "likelihood", "reinforce", "reinforce_mean", "reinforce_none"
 )  # fmt: skip
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
+# As accelerate names them, and as PyTorch does.
+PRECISIONS = {"no": "float32", "bf16": "bfloat16"}
 History = list[dict[str, float | int]]
 
 
@@ -216,29 +221,70 @@ def total_loss(
     return total, tokens
 
 
+def join(device: torch.device | str = "cpu") -> Any:
+    """Join the processes that torchrun or `accelerate launch` started.
+
+    Args:
+        device: if it is a CPU, the processes train on CPUs, else each on a
+            graphics processor of its own.
+
+    Returns:
+        accelerate's `Accelerator`: how many processes there are, which of
+        them this is, and what they have to say to each other. Without a
+        launcher this process is the only one.
+    """
+    # Here, since it takes a third of a second that translating does without.
+    from accelerate import Accelerator
+
+    launched = "LOCAL_RANK" in os.environ
+    return Accelerator(
+        cpu=launched and torch.device(device).type == "cpu",
+        device_placement=False,
+        mixed_precision="no",  # `fit` sees to that, see `_Loss`
+    )
+
+
 def fit(
     model: nn.Module,
-    pairs: Sequence[EncodedPair],
+    pairs: Sequence[EncodedPair] | Updates,
     config: TrainingConfig,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     checkpoint: Path | str | None = None,
     checkpoint_every: int = 200,
     progress: bool = True,
     stop_after: int | None = None,
+    accumulate: int = 1,
+    precision: str | None = None,
 ) -> History:
     """Train `model` in place.
 
+    Under torchrun or `accelerate launch` each process calls this with the
+    same arguments. They share the pairs of every update, so that it is the
+    update that one process would have made, up to rounding and to the
+    positions that dropout draws. The first of them, the main process, alone
+    evaluates, shows progress and writes.
+
     Args:
-        pairs: the encoded training pairs.
+        pairs: the encoded training pairs; or, where they do not fit into
+            memory, an object that gives them update by update, such as
+            `streams.Stream`.
         evaluate: called every `config.evaluate_every` steps and at the end;
-            what it returns joins the history.
+            what it returns joins the history of the main process.
         checkpoint: a file to keep the state in. If it is there already, the
             training goes on from it, to the same weights as if it had never
-            stopped.
+            stopped, if the number of processes is the same. With another
+            number the new processes draw other random numbers. Processes on
+            several machines must see it in a folder that they share.
         checkpoint_every: steps between two checkpoints.
         progress: show a bar on standard error.
         stop_after: leave after so many steps of the whole, with the
             checkpoint written; for tests and for short sessions.
+        accumulate: compute each update in so many parts, one after another,
+            for which less memory is needed; the update stays the same.
+        precision: "float32"; or "bfloat16", in which the products of
+            matrices have fewer digits, for speed. None: what `accelerate
+            launch` was told, else "float32". Weights and checkpoints have
+            32 bits in any case.
 
     Returns:
         One dict per evaluation: step, loss (mean over the steps since the
@@ -246,32 +292,54 @@ def fit(
         `evaluate` returned.
 
     Raises:
-        TrainingError: if the loss or the gradient is not finite, or there
-            are no pairs.
+        TrainingError: if the loss or the gradient is not finite, there are
+            no pairs, or the processes do not see the same files.
         CheckpointError: if the checkpoint is of another training: other
             settings, pairs or architecture.
-        ValueError: if `checkpoint_every` is below 1.
+        ValueError: if `checkpoint_every` or `accumulate` is below 1, or
+            there is no such precision.
     """
-    if not pairs:
+    data = pairs if isinstance(pairs, Updates) else PairList(pairs)
+    if isinstance(data, PairList) and not data.pairs:
         raise TrainingError("there are no sentence pairs to train on")
-    if checkpoint_every < 1:
-        raise ValueError(
-            f"checkpoint_every must be 1 or more, not {checkpoint_every}"
-        )
+    for name, value in (
+        ("checkpoint_every", checkpoint_every),
+        ("accumulate", accumulate),
+    ):
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more, not {value}")
+    precision = _precision(precision)
     device = next(model.parameters()).device
+    accelerator = join(device)
+    main, several = accelerator.is_main_process, accelerator.num_processes > 1
+    if several:
+        device = accelerator.device
+        model.to(device)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=config.learning_rate, fused=True
     )
-    torch.manual_seed(config.seed)
+    _seed(config, 0, accelerator.process_index)
     history, start, spent, sums = [], 0, 0.0, [0.0, 0.0, 0.0]
+    place: Any = None
     mean: dict[str, Tensor] = {}
-    task = "" if checkpoint is None else _task(model, pairs)
+    task = "" if checkpoint is None else _task(model, data)
     if checkpoint is not None and Path(checkpoint).exists():
         saved = load_checkpoint(
-            checkpoint, model, optimizer, config, task, mean
+            checkpoint,
+            model,
+            optimizer,
+            config,
+            task,
+            mean,
+            accelerator.process_index,
         )
         start, history = saved["step"], saved["history"]
         spent, sums = saved["seconds"], saved["sums"]
+        place = saved.get("place", start)
+    if several:
+        _check_agreement(accelerator, start, task)
+    # From here on the processes have the weights of the first one.
+    loss_of = accelerator.prepare_model(_Loss(model, config, precision))
     began = time.perf_counter() - spent
     last = config.steps if stop_after is None else stop_after
     last = min(last, config.steps)
@@ -280,16 +348,26 @@ def fit(
         total=config.steps,
         initial=start,
         # Where it is wanted, TQDM_DISABLE in the environment decides.
-        **({} if progress else {"disable": True}),
+        **({} if progress and main else {"disable": True}),
         desc="training",
         unit="step",
         mininterval=1.0,
     )
     with bar:
-        batches = _batches_from(pairs, config, start)
+        updates = data.updates(config, place)
         for step in range(start, last):
+            together, place = next(updates)
+            parts = [
+                (collate(part).to(device), weight)
+                for part, weight in shares(
+                    together,
+                    accelerator.num_processes,
+                    accelerator.process_index,
+                    accumulate,
+                )
+            ]
             loss, norm = _update(
-                model, next(batches).to(device), optimizer, config, step
+                loss_of, parts, optimizer, accelerator, config, step
             )
             sums = [sums[0] + loss, sums[1] + norm, sums[2] + 1]
             bar.update()
@@ -302,34 +380,80 @@ def fit(
                     "rate": config.rate(step),
                     "seconds": time.perf_counter() - began,
                 }
-                history.append(row | _evaluated(model, evaluate))
+                history.append(
+                    row | _evaluated(model, evaluate if main else None)
+                )
                 sums = [0.0, 0.0, 0.0]
                 if (number := config.averaged(done)) > 0:
                     _join(mean, model, number)
                 bar.set_postfix(loss=f"{row['loss']:.3f}")
             at_stop = done % checkpoint_every == 0 or done == last
             if checkpoint is not None and at_stop:
+                random = _random_states(accelerator, device)
                 progress_so_far = {
                     "step": done,
                     "history": history,
                     "seconds": time.perf_counter() - began,
                     "sums": sums,
+                    "place": place,
                 }
-                save_checkpoint(
-                    checkpoint,
-                    model,
-                    optimizer,
-                    config,
-                    progress_so_far,
-                    task,
-                    mean,
-                )
+                if main:
+                    save_checkpoint(
+                        checkpoint,
+                        model,
+                        optimizer,
+                        config,
+                        progress_so_far,
+                        task,
+                        mean,
+                        random,
+                    )
     if mean and last == config.steps:
         model.load_state_dict(mean)
         row = {**history[-1], "averaged": config.average}
-        history.append(row | _evaluated(model, evaluate))
+        history.append(row | _evaluated(model, evaluate if main else None))
     model.eval()
+    accelerator.wait_for_everyone()
     return history
+
+
+def _precision(name: str | None) -> str:
+    if name is None:
+        given = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        name = PRECISIONS.get(given, given)
+    if name not in PRECISIONS.values():
+        raise ValueError(
+            f"precision must be one of {tuple(PRECISIONS.values())}, "
+            f"not {name!r}"
+        )
+    return name
+
+
+def _seed(config: TrainingConfig, step: int, process: int) -> None:
+    """Random numbers for a process that has no state of its own yet."""
+    if process == 0:
+        torch.manual_seed(config.seed)
+        return
+    text = f"seed {config.seed}, step {step}, process {process}"
+    digest = hashlib.sha256(text.encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:4], "big"))
+
+
+def _check_agreement(accelerator: Any, start: int, task: str) -> None:
+    """Processes that read other files would wait for each other for ever."""
+    own = torch.tensor([[start, int(task[:15] or "0", 16)]])
+    seen = accelerator.gather(own.to(accelerator.device)).cpu()
+    if (seen[:, 0] != seen[0, 0]).any():
+        raise TrainingError(
+            "the processes do not see the same checkpoint: they would start "
+            f"after steps {seen[:, 0].tolist()}. Put it into a folder that "
+            "all machines share"
+        )
+    if (seen[:, 1] != seen[0, 1]).any():
+        raise TrainingError(
+            "the processes do not have the same sentence pairs or model. "
+            "Give all the same command and the same files"
+        )
 
 
 def _evaluated(
@@ -354,46 +478,58 @@ def _join(mean: dict[str, Tensor], model: nn.Module, number: int) -> None:
             mean[name] += (weight - mean[name]) / number
 
 
-def _task(model: nn.Module, pairs: Sequence[EncodedPair]) -> str:
+def _task(model: nn.Module, data: Updates) -> str:
     """A hash of the data and of the architecture, dropout included."""
-    return hashlib.sha256(f"{model}{json.dumps(pairs)}".encode()).hexdigest()
+    return hashlib.sha256(f"{model}{data.identity()}".encode()).hexdigest()
 
 
-def _batches_from(
-    pairs: Sequence[EncodedPair], config: TrainingConfig, step: int
-) -> Iterator[Batch]:
-    """Batches from update `step` on; each epoch has a seed of its own."""
-    epoch = 0
-    while True:
-        generator = torch.Generator().manual_seed(
-            config.seed * 1_000_003 + epoch
-        )
-        batches = batch_rows(
-            pairs,
-            config.batch_size,
-            generator,
-            config.bucket,
-            config.batch_tokens,
-        )
-        for rows in batches[step:]:
-            yield collate([pairs[row] for row in rows])
-        epoch, step = epoch + 1, max(0, step - len(batches))
+class _Loss(nn.Module):
+    """The loss of a batch as a module.
+
+    Several processes exchange gradients in the backward pass of a module
+    whose forward pass was called, and our models have no forward pass.
+    """
+
+    def __init__(
+        self, model: nn.Module, config: TrainingConfig, precision: str
+    ):
+        super().__init__()
+        self.model, self.config = model, config
+        self.reduced = precision == "bfloat16"
+
+    def forward(self, batch: Batch, step: int) -> Float[Tensor, ""]:
+        kind = batch.source.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.reduced):
+            return _loss(self.model, batch, self.config, step)
 
 
 def _update(
-    model: nn.Module,
-    batch: Batch,
+    loss_of: nn.Module,
+    parts: Sequence[tuple[Batch, float]],
     optimizer: torch.optim.Optimizer,
+    accelerator: Any,
     config: TrainingConfig,
     step: int,
 ) -> tuple[float, float]:
-    """One update; the loss and the gradient's norm before clipping."""
-    loss = _loss(model, batch, config, step)
-    value = float(loss.detach())
-    _check_finite("loss", value, config, step)
+    """One update; the loss and the gradient's norm before clipping.
+
+    Each part has its weight in the loss. The weights of all parts of all
+    processes together are 1.
+    """
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    total = torch.zeros((), device=parts[0][0].source.device)
+    for number, (batch, weight) in enumerate(parts, 1):
+        # Gradients travel once per update, with the last part.
+        early = number < len(parts)
+        with accelerator.no_sync(loss_of) if early else nullcontext():
+            loss = loss_of(batch, step)
+            total += weight * loss.detach()
+            # The processes' gradients are averaged, and their sum is wanted.
+            (loss * (weight * accelerator.num_processes)).backward()
+    # What is checked is the same in all processes: they stop together.
+    value = float(accelerator.reduce(total, "sum"))
+    _check_finite("loss", value, config, step)
+    norm = nn.utils.clip_grad_norm_(loss_of.parameters(), config.clip_norm)
     # A finite loss can have an infinite gradient, and the clip makes it NaN.
     _check_finite("gradient's norm", float(norm), config, step)
     for group in optimizer.param_groups:
@@ -501,11 +637,13 @@ def save_checkpoint(
     progress: dict[str, Any],
     task: str = "",
     mean: dict[str, Tensor] | None = None,
+    random: dict[str, Tensor] | None = None,
 ) -> None:
     """Keep everything that the next step depends on.
 
     `task` names the data and architecture; loading asks for the same. `mean`
-    is the mean of weights so far.
+    is the mean of weights so far, `random` the random states of all
+    processes; by default this process is the only one.
     """
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for i, state in optimizer.state_dict()["state"].items():
@@ -513,11 +651,41 @@ def save_checkpoint(
             tensors[f"optimizer.{i}.{name}"] = value
     for name, tensor in (mean or {}).items():
         tensors[f"mean.{name}"] = tensor
-    tensors["rng.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    tensors |= _random_state() if random is None else random
     about = {"config": asdict(config), "progress": progress, "task": task}
     save_tensors(path, tensors, about)
+
+
+def _random_state() -> dict[str, Tensor]:
+    """The random state of this process, under its names in a checkpoint."""
+    state = {"rng.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["rng.cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _random_states(
+    accelerator: Any, device: torch.device
+) -> dict[str, Tensor]:
+    """Those of all processes; behind the first the names have a number."""
+    return {
+        name + (f".{process}" if process else ""): state
+        for name, own in _random_state().items()
+        for process, state in enumerate(
+            accelerator.gather(own[None].to(device)).cpu()
+        )
+    }
+
+
+def _set_random_state(tensors: dict[str, Tensor], process: int) -> bool:
+    """Go on from this process' state in a checkpoint, if it has one."""
+    ending = f".{process}" if process else ""
+    if "rng.cpu" + ending not in tensors:
+        return False
+    torch.set_rng_state(tensors["rng.cpu" + ending])
+    if torch.cuda.is_available() and "rng.cuda" + ending in tensors:
+        torch.cuda.set_rng_state(tensors["rng.cuda" + ending])
+    return True
 
 
 def load_checkpoint(
@@ -527,10 +695,12 @@ def load_checkpoint(
     config: TrainingConfig,
     task: str = "",
     mean: dict[str, Tensor] | None = None,
+    process: int = 0,
 ) -> dict[str, Any]:
     """Put model, optimizer and random state back as they were saved.
 
-    `mean` is filled with the mean of weights so far.
+    `mean` is filled with the mean of weights so far. `process` says whose
+    random state is wanted; a process that was not there gets a new one.
 
     Returns:
         The `progress` that `save_checkpoint` was given.
@@ -576,9 +746,8 @@ def load_checkpoint(
         }
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    torch.set_rng_state(tensors["rng.cpu"])
-    if torch.cuda.is_available() and "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
+    if not _set_random_state(tensors, process):
+        _seed(config, about["progress"]["step"], process)
     return about["progress"]
 
 

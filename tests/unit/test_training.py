@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from s2s_lib import training
-from s2s_lib.batches import EncodedPair, collate
+from s2s_lib.batches import EncodedPair, PairList, collate
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.training import (
     CheckpointError,
@@ -79,6 +79,13 @@ def without_seconds(history):
     return [
         {k: v for k, v in row.items() if k != "seconds"} for row in history
     ]
+
+
+def update_once(model, batch, optimizer):
+    """One update, as `fit` makes it."""
+    loss_of = training._Loss(model, CONFIG, "float32")
+    parts, accelerator = [(batch, 1.0)], training.join()
+    training._update(loss_of, parts, optimizer, accelerator, CONFIG, 0)
 
 
 def state_of(path):
@@ -413,12 +420,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not():
 
 def test_every_epoch_sees_each_pair_once_in_its_own_order():
     pairs = [EncodedPair([4 + i, EOS], [EOS]) for i in range(23)]
-    batches = training._batches_from(pairs, CONFIG, 0)
+    updates = PairList(pairs).updates(CONFIG)
     epochs = [
-        [row for _ in range(EPOCH) for row in next(batches).source[:, 0]]
+        [pair.source[0] for _ in range(EPOCH) for pair in next(updates)[0]]
         for _ in range(3)
     ]
-    epochs = [[int(i) for i in epoch] for epoch in epochs]
     for epoch in epochs:
         assert sorted(epoch) == list(range(4, 27))
     assert epochs[0] != epochs[1] != epochs[2]
@@ -741,10 +747,10 @@ def refuses(path, model=None, config=CONFIG, task=None, pairs=None):
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     pairs = pairs or make_pairs()
     batch = collate(pairs[:3])
-    training._update(model, batch, optimizer, CONFIG, 0)
+    update_once(model, batch, optimizer)
     weights, moments = copy_of(model), pickle.dumps(optimizer.state_dict())
     content, rng = path.read_bytes(), torch.get_rng_state()
-    task = training._task(model, pairs) if task is None else task
+    task = training._task(model, PairList(pairs)) if task is None else task
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path, model, optimizer, config, task)
     assert same(weights, copy_of(model))
@@ -917,7 +923,7 @@ def test_a_checkpoint_holds_all_that_the_next_step_needs(tmp_path):
     model = make_model()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     batch = collate(make_pairs(4))
-    training._update(model, batch, optimizer, CONFIG, 0)
+    update_once(model, batch, optimizer)
     path = tmp_path / "c"
     save_checkpoint(path, model, optimizer, CONFIG, {"step": 1}, "task")
     drawn = torch.rand(3)
