@@ -14,7 +14,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from s2s_lib.grammar import SentencePair
-from s2s_lib.vocab import EOS, PAD, SOS, Vocabulary
+from s2s_lib.subwords import AnyVocabulary
+from s2s_lib.vocab import EOS, PAD, SOS
 
 # Batches per pool: a pool of shuffled pairs is sorted by length before it is
 # cut, so a batch holds similar lengths and an epoch still differs each time.
@@ -94,8 +95,8 @@ def check_source_mask(mask: Bool[Tensor, "batch steps"]) -> None:
 
 def encode_pairs(
     pairs: Sequence[SentencePair],
-    source_vocab: Vocabulary,
-    target_vocab: Vocabulary,
+    source_vocab: AnyVocabulary,
+    target_vocab: AnyVocabulary,
 ) -> list[EncodedPair]:
     """Turn tokens into ids and end both sides with `<eos>`."""
     return [

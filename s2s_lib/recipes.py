@@ -43,7 +43,7 @@ from s2s_lib.metrics import (
 )
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.search import translate
-from s2s_lib.subwords import SubwordVocabulary
+from s2s_lib.subwords import AnyVocabulary, SubwordVocabulary
 from s2s_lib.training import (
     CheckpointError,
     History,
@@ -142,8 +142,8 @@ class Trained:
     """A model with all that is needed to use it."""
 
     model: nn.Module
-    source_vocab: Vocabulary | SubwordVocabulary
-    target_vocab: Vocabulary | SubwordVocabulary
+    source_vocab: AnyVocabulary
+    target_vocab: AnyVocabulary
     history: History
     recipe: Recipe
 
@@ -345,12 +345,12 @@ def save(path: Path | str, trained: Trained) -> None:
     save_tensors(path, dict(trained.model.state_dict()), about)
 
 
-def _stored(vocab: Vocabulary | SubwordVocabulary) -> list[str] | str:
+def _stored(vocab: AnyVocabulary) -> list[str] | str:
     words = isinstance(vocab, Vocabulary)
     return vocab.to_list() if words else vocab.to_json()
 
 
-def _restored(stored: list[str] | str) -> Vocabulary | SubwordVocabulary:
+def _restored(stored: list[str] | str) -> AnyVocabulary:
     if isinstance(stored, str):
         return SubwordVocabulary.from_json(stored)
     return Vocabulary(stored)
@@ -656,7 +656,8 @@ def evaluate(
         words per word of the reference, alignment (see
         `evaluate_alignment`), example (see `example`) and, for pictures
         alone, captions (see `evaluate_captions`); with a language,
-        bleu_tokenized (score and signature of `metrics.tokenized_bleu`).
+        bleu_tokenized (score and signature of `metrics.tokenized_bleu`)
+        and outputs, the translations as text.
         Positions are those of the model's tokens: with subwords, of pieces.
     """
     sources = [pair.source for pair in pairs]
@@ -685,6 +686,7 @@ def evaluate(
             "score": tokenized.score,
             "signature": tokenized.signature,
         }
+        result["outputs"] = texts
     return result | {
         "bleu": score.score,
         "signature": score.signature,
@@ -718,6 +720,49 @@ def evaluate(
     }
 
 
+# Searches that are compared on the validation split of real sentences: beam
+# size and length penalty.
+SEARCHES = ((1, 0.0), (2, 1.0), (5, 0.0), (5, 0.5), (5, 1.0), (10, 1.0))
+
+
+def compare_searches(
+    trained: Trained, pairs: Sequence[SentencePair], language: str
+) -> list[dict[str, float | int]]:
+    """How the search changes the score, with the same weights.
+
+    Args:
+        pairs: of the validation split; the test split is for one search.
+        language: of the targets, as two letters.
+
+    Returns:
+        For each of `SEARCHES` beam_size, length_penalty, bleu_tokenized,
+        length_ratio (output words per word of the reference) and
+        sentences_per_second.
+    """
+    sources = [pair.source for pair in pairs]
+    references = [pair.target_sentence for pair in pairs]
+    words = sum(len(pair.target) for pair in pairs)
+    rows = []
+    for size, penalty in SEARCHES:
+        began = time.perf_counter()
+        outputs = trained.translate(
+            sources, beam_size=size, length_penalty=penalty
+        )
+        seconds = time.perf_counter() - began
+        texts = [detokenize(tokens) for tokens in outputs]
+        score = tokenized_bleu(texts, references, language)
+        rows.append(
+            {
+                "beam_size": size,
+                "length_penalty": penalty,
+                "bleu_tokenized": score.score,
+                "length_ratio": sum(map(len, outputs)) / words,
+                "sentences_per_second": len(pairs) / seconds,
+            }
+        )
+    return rows
+
+
 def results_dir() -> Path:
     """The folder of the results files: in a checkout, or as installed."""
     here = Path(__file__).parent
@@ -736,6 +781,10 @@ def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
     trained = train(name, seed, progress)
     corpus = corpus_of(trained.recipe)
     parameters = sum(p.numel() for p in trained.model.parameters())
+    language = corpus.target_language if recipe.corpus in REAL else None
+    searches = None
+    if recipe.beam_size > 1 and language is not None:
+        searches = compare_searches(trained, corpus.valid, language)
     result = {
         "name": name,
         "seed": seed,
@@ -754,10 +803,11 @@ def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
         "seconds": time.perf_counter() - began,
         "parameters": parameters,
         "history": trained.history,
+        "searches": searches,
         "metrics": evaluate(
             trained,
             corpus.test,
-            corpus.target_language if recipe.corpus in REAL else None,
+            language,
             beam_size=recipe.beam_size,
             length_penalty=recipe.length_penalty,
         ),
@@ -899,6 +949,7 @@ TINY = Recipe(
     corpus="multi30k",
     subwords=10_000,
     beam_size=5,
+    length_penalty=1.0,
 )
 _GRU = RecurrentConfig(embedding_size=128, hidden_size=256, dropout=0.3)
 BENCHMARK = {

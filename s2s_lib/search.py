@@ -15,7 +15,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from s2s_lib.batches import cut, pad
-from s2s_lib.vocab import EOS, PAD, SOS, Vocabulary
+from s2s_lib.subwords import AnyVocabulary
+from s2s_lib.vocab import EOS, PAD, SOS
 
 # Source positions decoded together: a very long line must not drag a hundred
 # others to its length.
@@ -314,7 +315,7 @@ def _cut_off(
 def n_best(
     model: Any,
     sentences: Sequence[Sequence[str]],
-    source_vocab: Vocabulary,
+    source_vocab: AnyVocabulary,
     beam_size: int = 1,
     length_penalty: float = 0.0,
     max_steps: int | None = None,
@@ -362,8 +363,8 @@ def n_best(
 def translate(
     model: Any,
     sentences: Sequence[Sequence[str]],
-    source_vocab: Vocabulary,
-    target_vocab: Vocabulary,
+    source_vocab: AnyVocabulary,
+    target_vocab: AnyVocabulary,
     **options: Any,
 ) -> list[list[str]]:
     """The best translation of each sentence, as tokens; see `n_best`."""

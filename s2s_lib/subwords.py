@@ -18,6 +18,7 @@ from s2s_lib.vocab import (
     PAD,
     SOS,
     SPECIALS,
+    Vocabulary,
     check_id,
     check_tokens,
 )
@@ -181,3 +182,7 @@ class SubwordVocabulary:
 
 def _marked(word: str) -> str:
     return WORD_START + word.replace(WORD_START, "_")
+
+
+# Either kind, where it does not matter which.
+AnyVocabulary = Vocabulary | SubwordVocabulary

@@ -15,7 +15,7 @@ from sacrebleu.metrics import BLEU
 from s2s_lib import captions, corpora, grammar, recipes, training
 from s2s_lib.corpora import LENGTH_BUCKETS, ParallelCorpus
 from s2s_lib.grammar import SentencePair
-from s2s_lib.metrics import recall_by_source_position
+from s2s_lib.metrics import recall_by_source_position, tokenized_bleu
 from s2s_lib.recipes import Recipe, Trained
 from s2s_lib.recurrent import RecurrentConfig
 from s2s_lib.search import n_best
@@ -748,7 +748,7 @@ def test_evaluate_passes_search_options_on(monkeypatch):
 FIELDS = {
     "name", "seed", "command", "recipe", "corpus_fingerprint", "commit",
     "versions", "machine", "training_seconds", "seconds", "parameters",
-    "history", "metrics",
+    "history", "searches", "metrics",
 }  # fmt: skip
 
 
@@ -780,6 +780,36 @@ def test_reproduce_writes_a_complete_file(monkeypatch, tmp_path):
     metrics = recipes.evaluate(trained, CORPUS.test)
     assert result["metrics"] == recipes.rounded(metrics)
     assert recipes.load_results("tiny") == [result]
+
+
+def test_real_sentences_are_measured_further(monkeypatch):
+    """Moses's BLEU, the translations, and other searches on validation."""
+    monkeypatch.setattr(recipes, "REAL", (TINY.corpus,))
+    monkeypatch.setattr(recipes, "SEARCHES", ((1, 0.0), (3, 0.5)))
+    wide = replace(TINY, beam_size=3, length_penalty=0.5, subwords=60)
+    monkeypatch.setitem(recipes.RECIPES, "tiny", wide)
+    result = json.loads(recipes.reproduce("tiny", progress=False).read_text())
+    trained = recipes.train("tiny", progress=False)
+    greedy, three = result["searches"]
+    assert (greedy["beam_size"], greedy["length_penalty"]) == (1, 0)
+    assert (three["beam_size"], three["length_penalty"]) == (3, 0.5)
+    assert greedy["sentences_per_second"] > 0
+    outputs = trained.translate([pair.source for pair in CORPUS.valid])
+    texts = [detokenize(tokens) for tokens in outputs]
+    references = [pair.target_sentence for pair in CORPUS.valid]
+    score = tokenized_bleu(texts, references, "fr").score
+    assert greedy["bleu_tokenized"] == pytest.approx(score, rel=1e-5)
+    words = sum(len(pair.target) for pair in CORPUS.valid)
+    assert greedy["length_ratio"] == pytest.approx(
+        sum(map(len, outputs)) / words, rel=1e-5
+    )
+    outputs = trained.translate(
+        [pair.source for pair in CORPUS.test],
+        beam_size=3,
+        length_penalty=0.5,
+    )
+    assert result["metrics"]["outputs"] == [*map(detokenize, outputs)]
+    assert "moses-fr" in result["metrics"]["bleu_tokenized"]["signature"]
 
 
 def test_results_come_by_rising_seed(tmp_path):
