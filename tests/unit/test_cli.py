@@ -283,9 +283,9 @@ def test_a_loss_that_is_not_finite_is_one_line(
 ):
     monkeypatch.setattr(
         recipes.RecurrentModel,
-        "decode",
+        "hidden",
         lambda self, memory, target: (
-            torch.full((*target.shape, 9), math.nan, requires_grad=True),
+            torch.full((*target.shape, 8), math.nan, requires_grad=True),
             None,
         ),
     )
