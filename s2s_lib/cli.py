@@ -6,7 +6,9 @@
     python -m s2s_lib evaluate --model fr.model
     python -m s2s_lib reproduce plain --seed 0
 
-Results go to standard output, progress and messages to standard error.
+`train` also runs in several processes, under torchrun or `accelerate launch`;
+one of them speaks for all. Results go to standard output, progress and
+messages to standard error.
 """
 
 import argparse
@@ -23,14 +25,17 @@ from typing import Any
 
 import torch
 
-from s2s_lib import corpora, recipes, search
-from s2s_lib.batches import encode_pairs
+from s2s_lib import corpora, recipes, search, streams
+from s2s_lib.batches import EncodedPair, encode_pairs
+from s2s_lib.grammar import SentencePair
 from s2s_lib.recurrent import RecurrentConfig
 from s2s_lib.training import (
+    PRECISIONS,
     CheckpointError,
     TrainingConfig,
     TrainingError,
     fit,
+    join,
 )
 from s2s_lib.transformer import TransformerConfig
 from s2s_lib.vocab import detokenize, tokenize
@@ -50,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print(f"\nstopped; {args.on_stop(args)}", file=sys.stderr)
+        _complain(f"\nstopped; {args.on_stop(args)}")
         return STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as head does
         # Nor can what is left be written when Python ends.
@@ -60,8 +65,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         OSError, ValueError, KeyError, CheckpointError, TrainingError,
     ) as error:  # fmt: skip
         message = error.args[0] if isinstance(error, KeyError) else error
-        print(f"error: {message}", file=sys.stderr)
+        _complain(f"error: {message}")
         return 2
+    except RuntimeError:
+        # Where another process has ended, the connection to it is broken.
+        if _first_to_complain():
+            raise
+        return 2
+
+
+def _complain(message: str) -> None:
+    if _first_to_complain():
+        print(message, file=sys.stderr)
+
+
+def _first_to_complain() -> bool:
+    """Of several processes one is to say what went wrong, the first."""
+    if not torch.distributed.is_available():
+        return True
+    if not torch.distributed.is_initialized():
+        return os.environ.get("RANK", "0") == "0"
+    # Where the processes found each other: it outlives each of them.
+    store = torch.distributed.distributed_c10d._get_default_store()
+    return store.add("s2s_lib complaints", 1) == 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,16 +99,10 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("train", help="train a model on sentence pairs")
     _corpus_options(one, "generated")
+    one.add_argument("--valid", metavar="FILE", help=_VALID)
     one.add_argument("--out", type=Path, required=True, help="model file")
     one.add_argument("--min-count", type=int, default=1, help=_MIN_COUNT)
-    one.add_argument(
-        "--subwords",
-        type=int,
-        default=0,
-        metavar="SIZE",
-        help="one vocabulary of so many pieces for both sides (default 0: "
-        "words, and a vocabulary for each side)",
-    )
+    one.add_argument("--subwords", type=int, default=0, help=_SUBWORDS)
     one.add_argument("--reverse-source", action="store_true")
     one.add_argument(
         "--architecture",
@@ -92,6 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _settings(one, ARCHITECTURES | {"": TrainingConfig})
     one.add_argument("--checkpoint-every", type=int, default=200)
+    one.add_argument("--accumulate", type=int, default=1, help=_ACCUMULATE)
+    one.add_argument(
+        "--precision", choices=tuple(PRECISIONS.values()), help=_PRECISION
+    )
     _device_option(one)
     one.add_argument("--quiet", action="store_true", help="no progress bar")
     one.set_defaults(
@@ -134,11 +158,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_VALID = "pairs to validate on (default: a part that the corpus holds out)"
 _MIN_COUNT = "rarer training words become <unk>"
+_SUBWORDS = "size of one vocabulary of subwords for both sides; 0: words"
+_ACCUMULATE = "compute each update in so many parts, in less memory"
+_PRECISION = "bfloat16: faster on many devices (default float32)"
 
 
 def _corpus_options(parser: argparse.ArgumentParser, default: str | None):
     note = "generated, multi30k, tatoeba, FILE.tsv or SOURCE,TARGET (files)"
+    if default:
+        note += "; a folder or pattern of .tsv files, such as "
+        note += "'shards/*.tsv.gz', is streamed"
     parser.add_argument("--corpus", default=default, help=note)
     parser.add_argument("--pair", help="languages, such as en-fr")
 
@@ -208,8 +239,10 @@ def _device_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default=default, help="cpu, cuda, mps ...")
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, launched: bool = False) -> torch.device:
     try:
+        if launched:  # not all processes are to use the first one
+            return torch.device(name)
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = str(error).partition("\n")[0]
@@ -232,6 +265,11 @@ def _check_writable(out: Path) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    device = _device(args.device, launched="LOCAL_RANK" in os.environ)
+    accelerator = join(device)
+    main, several = accelerator.is_main_process, accelerator.num_processes > 1
+    if several:
+        device = accelerator.device
     recipe = recipes.Recipe(
         model=_model_configuration(args),
         training=_configuration(args, TrainingConfig),
@@ -241,23 +279,40 @@ def _train(args: argparse.Namespace) -> int:
         reverse_source=args.reverse_source,
         subwords=args.subwords,
     )
-    device = _device(args.device)
     _check_writable(args.out)
-    corpus = recipes.corpus_of(recipe)
+    shards = None
+    if streams.is_sharded(args.corpus):
+        shards, corpus = _sharded(args)
+        count = f"a stream of {len(shards.files):,} files"
+    else:
+        corpus = recipes.corpus_of(recipe)
+        count = f"{len(corpus.train):,} training pairs"
+        if args.valid:
+            corpus = replace(corpus, valid=_whole(args.valid))
     trained = recipes.build(recipe, corpus, recipe.training.seed)
     trained.model.to(device)
-    pairs = encode_pairs(
-        trained.pairs(corpus.train), trained.source_vocab, trained.target_vocab
-    )
+
+    def encode(pairs: Sequence[SentencePair]) -> list[EncodedPair]:
+        vocabs = trained.source_vocab, trained.target_vocab
+        return encode_pairs(trained.pairs(pairs), *vocabs)
+
+    if shards:
+        pairs = streams.Stream(shards, encode)
+        corpus = replace(corpus, train=[])  # it has made the vocabularies
+    else:
+        pairs = encode(corpus.train)
     sizes = len(trained.source_vocab), len(trained.target_vocab)
     parameters = sum(p.numel() for p in trained.model.parameters())
-    _say(
-        f"{corpus.name}: {len(corpus.train):,} training pairs, vocabularies "
-        f"of {sizes[0]:,} and {sizes[1]:,}, {parameters:,} parameters"
-    )
     checkpoint = _checkpoint(args.out)
-    if checkpoint.exists():
-        _say(f"resuming from {checkpoint}")
+    if main:
+        _say(
+            f"{corpus.name}: {count}, vocabularies of {sizes[0]:,} and "
+            f"{sizes[1]:,}, {parameters:,} parameters"
+        )
+        if several:
+            _say(f"{accelerator.num_processes} processes share each update")
+        if checkpoint.exists():
+            _say(f"resuming from {checkpoint}")
 
     def report(_) -> dict[str, float]:
         scores = recipes.validate(trained, corpus.valid)
@@ -272,11 +327,35 @@ def _train(args: argparse.Namespace) -> int:
         checkpoint,
         args.checkpoint_every,
         progress=not args.quiet,
+        accumulate=args.accumulate,
+        precision=args.precision,
     )
-    recipes.save(args.out, trained)
-    checkpoint.unlink(missing_ok=True)
-    _say(f"wrote {args.out}")
+    if main:
+        recipes.save(args.out, trained)
+        checkpoint.unlink(missing_ok=True)
+        _say(f"wrote {args.out}")
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
     return 0
+
+
+def _sharded(
+    args: argparse.Namespace,
+) -> tuple[streams.Shards, corpora.ParallelCorpus]:
+    """Files to stream; a sample of them, and what to validate on."""
+    if args.valid:
+        shards, valid = streams.Shards(args.corpus), _whole(args.valid)
+    else:
+        shards, valid = streams.Shards.split(args.corpus)
+    languages = corpora._languages(args.pair or "source-target")
+    return shards, corpora.ParallelCorpus(
+        args.corpus, *languages, shards.sample(), valid, []
+    )
+
+
+def _whole(name: str) -> list[SentencePair]:
+    """All pairs of a .tsv file, or of SOURCE,TARGET."""
+    return corpora.load(name, valid_fraction=0, test_fraction=0).train
 
 
 def _say(message: str) -> None:
@@ -337,6 +416,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     recipe = trained.recipe
     if args.corpus:
         recipe = replace(recipe, corpus=args.corpus, pair=args.pair)
+    elif streams.is_sharded(recipe.corpus):
+        raise ValueError(
+            f"this model was trained on a stream, {recipe.corpus}, which has "
+            "no test part; give --corpus FILE.tsv"
+        )
     elif args.pair:
         recipe = replace(recipe, pair=args.pair)
     corpus = recipes.corpus_of(recipe)
@@ -365,6 +449,11 @@ def _reproduce(args: argparse.Namespace) -> int:
         for name in recipes.RECIPES:
             print(name)
         return 0
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            "reproduce runs in one process, as what it reproduces did; start "
+            "it without a launcher"
+        )
     path = recipes.reproduce(args.recipe, args.seed, not args.quiet)
     print(path)
     return 0
