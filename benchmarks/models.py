@@ -9,9 +9,11 @@ from our library's layers, that computes the same function:
 - `joeynmt`: a GRU from both ends, a bridge to the decoder's first state,
   additive scores, asked by the state after the step, whose attentional
   vector is fed to the next step, as it is by default, or is not.
+- `transformer`: torch.nn.Transformer, whose layers ours are laid out as.
 """
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -24,6 +26,13 @@ from s2s_lib.batches import Batch
 from s2s_lib.losses import batch_loss
 from s2s_lib.recurrent import Memory, RecurrentConfig, RecurrentModel
 from s2s_lib.training import TrainingConfig, _update
+from s2s_lib.transformer import (
+    Layer,
+    Stack,
+    TransformerConfig,
+    TransformerModel,
+    sinusoidal,
+)
 from s2s_lib.vocab import EOS, PAD, SOS, UNK
 
 RATE, CLIP = 1e-3, 1.0
@@ -80,21 +89,22 @@ class Pair:
         self.theirs.zero_grad()
 
 
-def _same(weight: Tensor) -> Tensor:
+def same(weight: Tensor) -> Tensor:
+    """For a parameter that both lay out alike."""
     return weight
 
 
-def _named(ours: nn.Module, theirs: nn.Module, end: str = "") -> list[Match]:
+def named(ours: nn.Module, theirs: nn.Module, end: str = "") -> list[Match]:
     """Parameters of equal names, but for an `end` that theirs have."""
     peers = dict(theirs.named_parameters())
     return [
-        (own, peers[name + end], _same)
-        for name, own in ours.named_parameters()
+        (own, peers[name + end], same) for name, own in ours.named_parameters()
     ]
 
 
 @torch.no_grad()
-def _copy(matches: list[Match]) -> list[Match]:
+def copied(matches: list[Match]) -> list[Match]:
+    """The same list, after giving the peer our weights."""
     for own, peer, as_theirs in matches:
         peer.copy_(as_theirs(own))
     return matches
@@ -173,16 +183,16 @@ def d2l(vocabulary: int = VOCABULARY, size: int = SIZE) -> Pair:
     theirs(one, one, torch.ones(1, dtype=torch.long))
     reader, writer = ours.encoder, ours.decoder
     other = theirs.decoder
-    matches = _copy(
+    matches = copied(
         [
-            *_named(reader.embedding, theirs.encoder.embedding),
-            *_named(reader.layers[0][0], theirs.encoder.rnn.rnn),
-            *_named(writer.embedding, other.embedding),
-            *_named(writer.loop, other.rnn),
-            *_named(writer.score.query, other.attention.W_q),
-            *_named(writer.score.key, other.attention.W_k),
-            *_named(writer.score.v, other.attention.w_v),
-            *_named(writer.output, other.dense),
+            *named(reader.embedding, theirs.encoder.embedding),
+            *named(reader.layers[0][0], theirs.encoder.rnn.rnn),
+            *named(writer.embedding, other.embedding),
+            *named(writer.loop, other.rnn),
+            *named(writer.score.query, other.attention.W_q),
+            *named(writer.score.key, other.attention.W_k),
+            *named(writer.score.v, other.attention.w_v),
+            *named(writer.output, other.dense),
         ]
     )
 
@@ -255,24 +265,24 @@ def joeynmt(
         return torch.cat([weight[:, 2 * size :], weight[:, : 2 * size]], 1)
 
     (forwards, backwards), attention = reader.layers[0], decoder.attention
-    matches = _copy(
+    matches = copied(
         [
-            *_named(reader.embedding, theirs.src_embed.lut),
-            *_named(forwards, encoder.rnn),
-            *_named(backwards, encoder.rnn, "_reverse"),
-            *_named(ours.bridge, decoder.bridge_layer),
-            *_named(writer.embedding, theirs.trg_embed.lut),
-            *_named(writer.loop, decoder.rnn),
-            *_named(writer.score.query, attention.query_layer),
-            *_named(writer.score.key, attention.key_layer),
-            *_named(writer.score.v, attention.energy_layer),
+            *named(reader.embedding, theirs.src_embed.lut),
+            *named(forwards, encoder.rnn),
+            *named(backwards, encoder.rnn, "_reverse"),
+            *named(ours.bridge, decoder.bridge_layer),
+            *named(writer.embedding, theirs.trg_embed.lut),
+            *named(writer.loop, decoder.rnn),
+            *named(writer.score.query, attention.query_layer),
+            *named(writer.score.key, attention.key_layer),
+            *named(writer.score.v, attention.energy_layer),
             (
                 writer.combine.weight,
                 decoder.att_vector_layer.weight,
                 state_first,
             ),
-            (writer.combine.bias, decoder.att_vector_layer.bias, _same),
-            (writer.output.weight, decoder.output_layer.weight, _same),
+            (writer.combine.bias, decoder.att_vector_layer.bias, same),
+            (writer.output.weight, decoder.output_layer.weight, same),
         ]
     )
 
@@ -314,6 +324,102 @@ def joeynmt_batch(batch: Batch) -> object:
         pad_index=PAD,
         eos_index=EOS,
     )
+
+
+class _Torchs(nn.Module):
+    """torch.nn.Transformer between our embeddings and our output layer."""
+
+    def __init__(self, ours: TransformerModel):
+        super().__init__()
+        config = ours.config
+        self.source = deepcopy(ours.encoder.stack.embedding)
+        self.target = deepcopy(ours.decoder.embedding)
+        self.layers = nn.Transformer(
+            config.hidden_size,
+            config.num_heads,
+            config.num_layers,
+            config.num_layers,
+            config.feedforward_size,
+            dropout=0.0,
+            batch_first=True,
+            norm_first=True,
+        )
+        self.output = deepcopy(ours.output)
+
+    def forward(self, source, mask, target_in):
+        steps = target_in.shape[1]
+        hidden = self.layers(
+            self._embed(self.source, source),
+            self._embed(self.target, target_in),
+            tgt_mask=torch.ones(steps, steps, dtype=torch.bool).triu(1),
+            src_key_padding_mask=~mask,
+            memory_key_padding_mask=~mask,
+            tgt_is_causal=True,
+        )
+        return self.output(hidden)
+
+    def _embed(self, table: nn.Embedding, tokens: Tensor) -> Tensor:
+        size = table.embedding_dim
+        positions = torch.arange(tokens.shape[1])[None]
+        return table(tokens) * size**0.5 + sinusoidal(positions, size)
+
+
+def match_layer(own: Layer, peer: nn.Module) -> list[Match]:
+    """The weights of one layer of an encoder or a decoder of torch.nn."""
+    parts = {
+        "self_attn": own.self_attention,
+        "norm1": own.self_norm,
+        "linear1": own.feedforward[0],
+        "linear2": own.feedforward[2],
+    }
+    if isinstance(peer, nn.TransformerDecoderLayer):
+        parts |= {
+            "multihead_attn": own.cross_attention,
+            "norm2": own.cross_norm,
+            "norm3": own.feedforward_norm,
+        }
+    else:
+        parts["norm2"] = own.feedforward_norm
+    return [
+        match
+        for name, part in parts.items()
+        for match in named(part, getattr(peer, name))
+    ]
+
+
+def transformer(vocabulary: int = VOCABULARY) -> Pair:
+    """torch.nn.Transformer and ours, at the size of the benchmark recipe."""
+    torch.manual_seed(0)
+    ours = TransformerModel(
+        vocabulary, vocabulary, TransformerConfig(num_layers=4)
+    )
+    theirs = _Torchs(ours)
+    stacks: list[tuple[Stack, nn.Module, nn.Embedding]] = [
+        (ours.encoder.stack, theirs.layers.encoder, theirs.source),
+        (ours.decoder, theirs.layers.decoder, theirs.target),
+    ]
+    matches = named(ours.output, theirs.output)
+    for own, peer, table in stacks:
+        matches += named(own.embedding, table) + named(own.norm, peer.norm)
+        for layers in zip(own.layers, peer.layers, strict=True):
+            matches += match_layer(*layers)
+    copied(matches)
+    optimizer = torch.optim.Adam(theirs.parameters(), lr=RATE)
+
+    def loss(batch: Batch) -> Tensor:
+        logits = theirs(batch.source, batch.source_mask, batch.target_in)
+        return nn.functional.cross_entropy(
+            logits.flatten(0, 1), batch.target_out.flatten(), ignore_index=PAD
+        )
+
+    def step(batch: Batch) -> None:
+        value = loss(batch)
+        optimizer.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(theirs.parameters(), CLIP)
+        optimizer.step()
+
+    return Pair("torch.nn.Transformer", theirs, ours, loss, step, matches)
 
 
 def both(**options: int) -> Iterator[Pair]:
