@@ -12,6 +12,7 @@ from our library's layers, that computes the same function:
 - `transformer`: torch.nn.Transformer, whose layers ours are laid out as.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -334,16 +335,18 @@ class _Torchs(nn.Module):
         config = ours.config
         self.source = deepcopy(ours.encoder.stack.embedding)
         self.target = deepcopy(ours.decoder.embedding)
-        self.layers = nn.Transformer(
-            config.hidden_size,
-            config.num_heads,
-            config.num_layers,
-            config.num_layers,
-            config.feedforward_size,
-            dropout=0.0,
-            batch_first=True,
-            norm_first=True,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "enable_nested_tensor")
+            self.layers = nn.Transformer(
+                config.hidden_size,
+                config.num_heads,
+                config.num_layers,
+                config.num_layers,
+                config.feedforward_size,
+                dropout=0.0,
+                batch_first=True,
+                norm_first=True,
+            )
         self.output = deepcopy(ours.output)
 
     def forward(self, source, mask, target_in):

@@ -6,6 +6,7 @@ measurement here touches any of these, so where one is missing an empty
 module stands in for it.
 """
 
+import logging
 import sys
 from importlib.util import find_spec
 from types import ModuleType
@@ -58,4 +59,6 @@ def import_joeynmt() -> ModuleType:
     import joeynmt.model
     import joeynmt.search
 
+    # Or it says on standard error which optimizer it built.
+    logging.getLogger("joeynmt.builders").setLevel(logging.WARNING)
     return joeynmt

@@ -6,6 +6,8 @@ longer (of a given source, 14 %). Their words are drawn by Zipf's law. So
 everybody measures the same work, with the corpus or without.
 """
 
+from itertools import islice
+
 import torch
 
 from s2s_lib.batches import Batch, EncodedPair, collate, make_batches
@@ -26,24 +28,27 @@ def pairs(
     normal = torch.randn(number, 2, generator=generator)
     source = pieces * (2.602 + 0.273 * normal[:, 0]).exp()
     target = source * (0.071 + 0.138 * normal[:, 1]).exp()
+    counts = [
+        [max(1, round(length) - 1) for length in side.tolist()]
+        for side in (source, target)
+    ]
     words = 1 / torch.arange(3, vocabulary - 1).float()
-
-    def sentence(length: float) -> list[int]:
-        count = max(1, round(length) - 1)
-        ids = torch.multinomial(words, count, True, generator=generator)
-        return [*(ids + 4).tolist(), EOS]
-
+    total = sum(map(sum, counts))
+    ids = 4 + torch.multinomial(words, total, True, generator=generator)
+    rest = iter(ids.tolist())
     return [
-        EncodedPair(sentence(s), sentence(t))
-        for s, t in zip(source.tolist(), target.tolist(), strict=True)
+        EncodedPair(*([*islice(rest, count), EOS] for count in both))
+        for both in zip(*counts, strict=True)
     ]
 
 
-def batches(number: int, batch_size: int, bucket: bool) -> list[Batch]:
+def batches(
+    number: int, batch_size: int, bucket: bool, vocabulary: int = VOCABULARY
+) -> list[Batch]:
     """Some batches of one epoch, sorted by length or mixed."""
     generator = torch.Generator().manual_seed(0)
     found = make_batches(
-        pairs(40 * batch_size), batch_size, generator, bucket=bucket
+        pairs(40 * batch_size, vocabulary), batch_size, generator, bucket
     )
     return list(found)[:number]
 
