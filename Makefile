@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing the pinned packages (a few minutes the first time)"
 	@$(PIP) setuptools wheel
 	@$(PIP) --quiet --no-build-isolation --editable '.[book,test]'
-	@$(PIP) --no-deps d2l
+	@$(PIP) --no-deps d2l joeynmt
 	@touch $@
 
 book: $(STAMP) ## build the website in _build/html, warnings as errors

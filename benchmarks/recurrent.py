@@ -1,7 +1,6 @@
 """Part I: reading, training and decoding without attention."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import torch
 from torch import nn
@@ -229,11 +228,3 @@ def _greedy_and_d2l(model: nn.Module, batch: Batch) -> Row:
         ours,
         "all tokens up to <eos>",
     )
-
-
-def as_dict(row: Row) -> dict:
-    """A row for the JSON file, rounded to what is worth keeping."""
-    return {
-        key: float(f"{value:.3g}") if isinstance(value, float) else value
-        for key, value in asdict(row).items()
-    }

@@ -17,6 +17,7 @@ class Row:
         ratio: median of the ratios of neighbouring measurements; above 1
             means that ours is faster.
         agree: how it was checked that both did the same.
+        mark: the ratio that was to be reached, where one was set.
     """
 
     work: str
@@ -25,6 +26,7 @@ class Row:
     ours_ms: float
     ratio: float
     agree: str
+    mark: float | None = None
 
 
 def compare(
@@ -34,8 +36,13 @@ def compare(
     ours: Callable[[], object],
     agree: str,
     repeats: int = 5,
+    mark: float | None = None,
+    parts: int = 1,
 ) -> Row:
-    """Time both by turns, so that a busy machine slows both alike."""
+    """Time both by turns, so that a busy machine slows both alike.
+
+    A call does `parts` equal pieces of work; milliseconds are given for one.
+    """
     theirs(), ours()  # the first call pays for what is set up once
     pairs = [
         (_milliseconds(theirs), _milliseconds(ours)) for _ in range(repeats)
@@ -43,10 +50,11 @@ def compare(
     return Row(
         work,
         peer,
-        statistics.median(t for t, _ in pairs),
-        statistics.median(o for _, o in pairs),
+        statistics.median(t for t, _ in pairs) / parts,
+        statistics.median(o for _, o in pairs) / parts,
         statistics.median(t / o for t, o in pairs),
         agree,
+        mark,
     )
 
 

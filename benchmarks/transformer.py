@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from benchmarks.attention import peak
+from benchmarks.models import copied, match_layer
 from benchmarks.peers import import_d2l
 from benchmarks.timing import Row, compare
 from s2s_lib.batches import pad
 from s2s_lib.search import Hypothesis, greedy
 from s2s_lib.transformer import (
-    Layer,
     MultiHeadAttention,
     TransformerConfig,
     TransformerModel,
@@ -112,7 +112,7 @@ class Torchs(nn.Module):
                 dropout=0.0,
                 batch_first=True,
             )
-            _copy_layer(layer, peer)
+            copied(match_layer(layer, peer))
             self.layers.append(peer)
 
     def logits(self, tokens, states, mask):
@@ -123,19 +123,6 @@ class Torchs(nn.Module):
         for layer in self.layers:
             x = layer(x, states, tgt_mask=hide, memory_key_padding_mask=~mask)
         return self.model.output(x[:, -1])
-
-
-def _copy_layer(own: Layer, peer: nn.Module) -> None:
-    for name, module in {
-        "self_attn": own.self_attention,
-        "multihead_attn": own.cross_attention,
-        "norm1": own.self_norm,
-        "norm2": own.cross_norm,
-        "norm3": own.feedforward_norm,
-        "linear1": own.feedforward[0],
-        "linear2": own.feedforward[2],
-    }.items():
-        getattr(peer, name).load_state_dict(module.state_dict())
 
 
 class D2Ls(nn.Module):

@@ -1,0 +1,55 @@
+"""How much memory a training of the benchmark takes, process and all.
+
+The peak is one of the whole life of a process, so it is measured in a
+process of its own: ``python -m benchmarks.memory``.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks import workload
+from s2s_lib.recipes import RECIPES
+from s2s_lib.training import fit
+from s2s_lib.transformer import TransformerModel
+
+NAME = "benchmark-en-fr"
+PAIRS = 29_000  # as many as Multi30k has
+PIECES = 1.1  # pieces of the recipe's vocabulary in a word, about
+UPDATES = 12
+MARK = 2048  # MB
+
+
+def rows() -> Iterator[dict]:
+    """One row, measured in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.memory"]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True
+    )
+    yield json.loads(done.stdout)
+
+
+def _measure() -> dict:
+    recipe = RECIPES[NAME]
+    size, config = recipe.subwords, recipe.training
+    pairs = workload.pairs(PAIRS, size, pieces=PIECES)
+    model = TransformerModel(size, size, recipe.model)
+    fit(model, pairs, config, progress=False, stop_after=UPDATES)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # In bytes on macOS, in units of 1024 bytes elsewhere.
+    peak_mb = peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return {
+        "work": f"training {NAME}, {config.batch_tokens} positions a batch, "
+        f"{UPDATES} updates",
+        "mb": round(peak_mb),
+        "mark_mb": MARK,
+    }
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(_measure()))
