@@ -46,7 +46,8 @@ serve: $(STAMP) ## serve the built website on a free port
 
 test: $(STAMP) ## run every test: library, chapters, hygiene, website
 	@$(PYTHON) -m pytest --nbval --nbval-sanitize-with=tests/sanitize.cfg \
-		--nbval-cell-timeout=600 --numprocesses=$(JOBS) $(PYTEST_ARGS)
+		--nbval-cell-timeout=600 --numprocesses=$(JOBS) \
+		--no-loadscope-reorder $(PYTEST_ARGS)
 
 notebooks: $(STAMP) ## execute the chapters again, in place (CHAPTER=03 for one)
 	@$(PYTHON) -m tools.notebooks $(CHAPTER)

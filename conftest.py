@@ -59,8 +59,21 @@ def pytest_xdist_make_scheduler(
     return Together(config, log)
 
 
+# What takes long comes first, so that no process is left alone with it; and
+# the trainings run beside the first chapters, for the last ones.
+FIRST = ("chapters/", "tests/unit/test_shared_trainings.py", "tests/site/")
+
+
+def _turn(item: pytest.Item) -> int:
+    for turn, path in enumerate(FIRST):
+        if item.nodeid.startswith(path):
+            return turn
+    return len(FIRST)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs corpora where there are none, and say how to get it."""
+    """Put long tests first, and skip what needs corpora that are not here."""
+    items.sort(key=_turn)
     if data_folder() is not None:
         return
     reason = f"needs corpora: set {DATA_VARIABLE} to a folder that has them"

@@ -1,0 +1,26 @@
+"""Trainings of the book come out as their results files say.
+
+These are those that later chapters load. They run while another process is
+busy with the earlier chapters (see `conftest.py`), and are then in the cache.
+"""
+
+import pytest
+
+from s2s_lib import recipes
+
+NAMES = ("transformer", "captions-plain", "captions-attention")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_comes_out_as_its_results_file_says(name):
+    trained = recipes.train(name, seed=0, progress=False)
+    (stored,) = (r for r in recipes.load_results(name) if r["seed"] == 0)
+    here, there = trained.history, stored["history"]
+    assert [row["step"] for row in here] == [row["step"] for row in there]
+    # Rounding differs between machines, and grows with every update.
+    assert here[0]["loss"] == pytest.approx(there[0]["loss"], rel=0.02)
+    assert here[-1]["loss"] == pytest.approx(there[-1]["loss"], rel=0.15)
+    assert here[-1]["valid_bleu"] == pytest.approx(
+        there[-1]["valid_bleu"], abs=8
+    )
