@@ -1090,4 +1090,16 @@ RECIPES: dict[str, Recipe] = {
         for name, model in BENCHMARK.items()
         for pair in ("en-fr", "en-de")
     },
+    # One of its parts left out at a time, in half the updates.
+    **{
+        f"ablation-{name}": _change(
+            TINY, model, {"steps": 2000} | training, pair="en-fr"
+        )
+        for name, model, training in (
+            ("none", {}, {}),
+            ("smoothing", {}, {"label_smoothing": 0.0}),
+            ("dropout", {"dropout": 0.0}, {}),
+            ("warmup", {}, {"warmup": 0}),
+        )
+    },
 }
