@@ -24,10 +24,10 @@ class Break(NamedTuple):
 BREAKS = (
     Break(
         "the loss counts padding",
-        "training",
+        "losses",
         "logits[mask].float(), target[mask], label_smoothing",
         "logits.flatten(0, 1).float(), target.flatten(), label_smoothing",
-        ("training",),
+        ("training", "losses"),
     ),
     Break(
         "the mask calls padding real",
@@ -139,8 +139,8 @@ BREAKS = (
     Break(
         "alignment error forgets the possible links",
         "metrics",
-        "allowed = set(p) | certain",
-        "allowed = certain",
+        "len(links & (set(p) | certain))",
+        "len(links & certain)",
         ("metrics",),
     ),
     Break(
@@ -153,8 +153,8 @@ BREAKS = (
     Break(
         "the vocabulary has seen the test set",
         "recipes",
-        "    train = corpus.train\n",
-        "    train = corpus.train + corpus.test\n",
+        "train = training_pairs(recipe, corpus)\n",
+        "train = training_pairs(recipe, corpus) + corpus.test\n",
         ("recipes",),
     ),
     Break(
@@ -181,8 +181,8 @@ BREAKS = (
     Break(
         "gradients are not clipped",
         "training",
-        "nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)",
-        "nn.utils.clip_grad_norm_(model.parameters(), 1e9)",
+        "clip_grad_norm_(loss_of.parameters(), config.clip_norm)",
+        "clip_grad_norm_(loss_of.parameters(), 1e9)",
         ("training",),
     ),
     Break(
@@ -195,15 +195,15 @@ BREAKS = (
     Break(
         "a resumed training draws other random numbers",
         "training",
-        '    torch.set_rng_state(tensors["rng.cpu"])\n',
-        "",
+        'torch.set_rng_state(tensors["rng.cpu" + ending])',
+        "pass",
         ("training",),
     ),
     Break(
         "a resumed training starts its epoch again",
-        "training",
-        "epoch, skip = divmod(step, per_epoch)",
-        "epoch, skip = step // per_epoch, 0",
+        "batches",
+        "for rows in batches[skip:]:",
+        "for rows in batches:",
         ("training",),
     ),
     Break(
@@ -286,8 +286,8 @@ BREAKS = (
     Break(
         "blocks of queries are put together backwards",
         "attention",
-        "return torch.cat(blocks, dim=-2)",
-        "return torch.cat(blocks[::-1], dim=-2)",
+        "scores[..., rows, :] = weight.sum() - 2 * (u @ weight)",
+        "scores[..., rows, :] = weight.sum() - 2 * (u @ weight).flip(-2)",
         ("attention",),
     ),
     Break(
@@ -474,5 +474,75 @@ BREAKS = (
         "seen[layer].source.mean(1)",
         "seen[-1].source.mean(1)",
         ("transformer", "invariants"),
+    ),
+    Break(
+        "in chunks the target is not subtracted from the probability",
+        "losses",
+        "torch.full_like(sums, smoothing - 1)",
+        "torch.full_like(sums, 0.0)",
+        ("losses",),
+    ),
+    Break(
+        "in chunks only the last of them changes the weights",
+        "losses",
+        "of_weight.addmm_(change.t(), x)",
+        "of_weight = change.t() @ x",
+        ("losses",),
+    ),
+    Break(
+        "the mean of weights forgets the first ones",
+        "training",
+        "mean[name] += (weight - mean[name]) / number",
+        "mean[name] += (weight - mean[name]) / 2",
+        ("averaging",),
+    ),
+    Break(
+        "batches by tokens do not count padding",
+        "batches",
+        "if rows <= most and rows * width <= batch_tokens:",
+        "if rows <= most and rows * lengths[row] <= batch_tokens:",
+        ("batches",),
+    ),
+    Break(
+        "each process counts its own pairs as the whole update",
+        "batches",
+        "tokens = sum(len(pair.target) for pair in pairs)",
+        "tokens = len(pairs)",
+        ("batches", "distributed"),
+    ),
+    Break(
+        "pieces inside a word are words of their own",
+        "subwords",
+        "words[-1] += piece",
+        "words.append(piece)",
+        ("subwords",),
+    ),
+    Break(
+        "a target word asks with the sum of its pieces' questions",
+        "recipes",
+        "return grid / np.array(targets)[:, None]",
+        "return grid",
+        ("subwords", "recipes"),
+    ),
+    Break(
+        "BLEU by Moses's rules minds the case",
+        "metrics",
+        "normalizer.normalize(text.lower())",
+        "normalizer.normalize(text)",
+        ("metrics",),
+    ),
+    Break(
+        "embeddings that should be shared are not",
+        "transformer",
+        "self.encoder.stack.embedding.weight = table",
+        "self.encoder.stack.embedding.weight.data = table.data.clone()",
+        ("transformer", "averaging"),
+    ),
+    Break(
+        "a resumed stream reads its shard from the start",
+        "streams",
+        "skip = max(skip, line if place == shard else 0)",
+        "skip = max(skip, 0)",
+        ("streams",),
     ),
 )
