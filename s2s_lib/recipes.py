@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -293,6 +294,7 @@ def train(
     Raises:
         KeyError: if there is no recipe of that name.
         CheckpointError: if the file in the cache is damaged.
+        OSError: if the weights could not be kept; nothing is trained then.
     """
     name, recipe = _named(recipe)
     recipe = replace(recipe, training=replace(recipe.training, seed=seed))
@@ -303,6 +305,7 @@ def train(
     path = cache_dir() / "models" / f"{stem}.safetensors"
     if path.exists():
         return load(path, trained)
+    _check_writable(path.parent)
     pairs = encode_pairs(
         trained.pairs(training_pairs(recipe, corpus)),
         trained.source_vocab,
@@ -322,6 +325,18 @@ def train(
     # Another process may have finished the same training meanwhile.
     checkpoint.unlink(missing_ok=True)
     return trained
+
+
+def _check_writable(folder: Path) -> None:
+    """Find out before the training that its result cannot be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(
+            f"the cache folder {folder} cannot be written ({error}); set "
+            "S2S_CACHE_DIR to a folder that can"
+        ) from error
 
 
 def _named(recipe: Recipe | str) -> tuple[str, Recipe]:

@@ -1,5 +1,6 @@
 """Whatever happens to a run, nothing is lost and nothing is half written."""
 
+import io
 import os
 import random
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2s_lib import recipes, search, training
+from s2s_lib import cli, recipes, search, training
 from s2s_lib.batches import EncodedPair
 from s2s_lib.training import TrainingConfig, fit, load_tensors
 from s2s_lib.transformer import TransformerConfig, TransformerModel
@@ -187,3 +188,63 @@ def test_five_thousand_tokens_are_translated(name):
     lines = [["w1", "w2"] * 2500, ["w3"]]
     found = search.n_best(model, lines, vocab, max_steps=4)
     assert [len(best[0].tokens) <= 4 for best in found] == [True, True]
+
+
+# Pipes
+
+
+class Pipe:
+    """Standard input that knows how far it was read."""
+
+    def __init__(self, lines):
+        self.lines, self.read = lines, 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.read == self.lines:
+            raise StopIteration
+        self.read += 1
+        return "w1 w2\n" if self.read % 3 else "\n"
+
+    def isatty(self):
+        return False
+
+
+def test_a_pipe_is_read_as_far_as_it_is_answered(tmp_path, monkeypatch):
+    """So translating takes as much memory for many lines as for some."""
+    recipe = recipes.Recipe(
+        TransformerConfig(8, 2, 1, 8), TrainingConfig(steps=1)
+    )
+    vocab = Vocabulary(["w1", "w2"])
+    trained = recipes.Trained(
+        recipes._model(recipe, 6, 6), vocab, vocab, [], recipe
+    )
+    recipes.save(tmp_path / "m", trained)
+    pipe, ahead, answers = Pipe(3000), [], []
+
+    class Answers(io.StringIO):
+        def write(self, text):
+            answers.append(text)
+            ahead.append(pipe.read - "".join(answers).count("\n"))
+            return len(text)
+
+    monkeypatch.setattr("sys.stdin", pipe)
+    monkeypatch.setattr("sys.stdout", Answers())
+    command = ["translate", "--model", str(tmp_path / "m")]
+    assert cli.main([*command, "--max-steps", "2", "--device", "cpu"]) == 0
+    lines = "".join(answers).split("\n")
+    assert len(lines) == 3001 and lines[-1] == ""
+    assert all(not line for line in lines[2::3])
+    assert 0 < max(ahead) <= 512
+
+
+# A cache that cannot be written
+
+
+def test_a_cache_that_cannot_be_written_is_said_before_training(monkeypatch):
+    monkeypatch.setenv("S2S_CACHE_DIR", "/proc/s2s_lib")
+    monkeypatch.setattr(recipes, "fit", None)  # it is not come to
+    with pytest.raises(OSError, match=r"cache folder .* set S2S_CACHE_DIR"):
+        recipes.train("reversal-plain", progress=False)
