@@ -12,6 +12,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm import tqdm
+from tqdm import TqdmWarning, tqdm
 
 from s2s_lib.batches import (
     Batch,
@@ -233,8 +234,11 @@ def join(device: torch.device | str = "cpu") -> Any:
         them this is, and what they have to say to each other. Without a
         launcher this process is the only one.
     """
-    # Here, since it takes a third of a second that translating does without.
-    from accelerate import Accelerator
+    # Here, since it takes a third of a second that translating does without,
+    # and quietly, since it warns in notebooks without ipywidgets.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TqdmWarning)
+        from accelerate import Accelerator
 
     launched = "LOCAL_RANK" in os.environ
     return Accelerator(

@@ -946,3 +946,22 @@ def test_writing_a_checkpoint_is_quick(tmp_path):
     began = time.perf_counter()
     save_checkpoint(tmp_path / "c", model, optimizer, CONFIG, {})
     assert time.perf_counter() - began < 5
+
+
+def test_training_says_nothing_in_a_notebook():
+    """accelerate's import warns there, and a chapter shows what is said."""
+    code = """
+import sys, types
+notebook = types.SimpleNamespace(get_ipython=lambda: None)
+sys.modules |= {"ipykernel.zmqshell": notebook, "IPython": notebook}
+sys.modules["ipywidgets"] = None  # is not installed
+from s2s_lib.training import join
+join()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
