@@ -392,7 +392,8 @@ def test_evaluate_counts_words_and_pieces(trained):
     assert len(example["weights"]) == len(example["target"])
     assert len(example["weights"][0]) == len(example["source"])
     # Positions are those of pieces, of which there are more than words.
-    longest = max(len(p.target) for p in CORPUS.test)
-    forced = result["accuracy_by_position"]["teacher_forced"]
     pieces = [trained.target_vocab.encode(p.target) for p in CORPUS.test]
+    for shares in result["accuracy_by_position"].values():
+        assert len(shares) == -(-max(map(len, pieces)) // 5)
+    assert max(map(len, pieces)) > max(len(p.target) for p in CORPUS.test)
     json.dumps(result)
