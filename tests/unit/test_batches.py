@@ -161,6 +161,7 @@ def test_a_batch_of_no_pairs_is_refused():
 # Batches by tokens
 
 
+@settings(deadline=None)
 @given(
     lengths=st.lists(
         st.tuples(st.integers(1, 30), st.integers(1, 30)), max_size=60
