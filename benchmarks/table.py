@@ -14,7 +14,9 @@ PARTS = {
     "random and have the lengths of Multi30k; 6,000 words on each side, "
     "states and word vectors of 256 numbers, additive attention. The step "
     "is the whole one: forward, loss, backward, clip, Adam. "
-    "`torch.nn.Transformer` has 4 + 4 layers of 128 numbers.",
+    "`torch.nn.Transformer` has 4 + 4 layers of 128 numbers. In searching "
+    "every sentence ends by itself, after about 15 steps; JoeyNMT computes "
+    "all sentences up to the last one's end, D2L up to a limit of 51 steps.",
     "attention": "Attention alone, of one sentence with itself, 256 numbers "
     "in a state; additive with all projections.",
     "transformer": "Multi-head attention, and decoding with and without "
