@@ -85,9 +85,12 @@ def _first_to_complain() -> bool:
         return True
     if not torch.distributed.is_initialized():
         return os.environ.get("RANK", "0") == "0"
-    # Where the processes found each other: it outlives each of them.
+    # Where the processes found each other they leave a note.
     store = torch.distributed.distributed_c10d._get_default_store()
-    return store.add("s2s_lib complaints", 1) == 1
+    try:
+        return store.add("s2s_lib complaints", 1) == 1
+    except RuntimeError:  # the first process kept it, and has ended
+        return False
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -233,6 +233,10 @@ def join(device: torch.device | str = "cpu") -> Any:
         accelerate's `Accelerator`: how many processes there are, which of
         them this is, and what they have to say to each other. Without a
         launcher this process is the only one.
+
+    Raises:
+        TrainingError: if torchrun is to restart processes, but its settings
+            would let them look for the ones that have ended.
     """
     # Here, since it takes a third of a second that translating does without,
     # and quietly, since it warns in notebooks without ipywidgets.
@@ -241,6 +245,15 @@ def join(device: torch.device | str = "cpu") -> Any:
         from accelerate import Accelerator
 
     launched = "LOCAL_RANK" in os.environ
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if launched and restarts and shared:
+        # Addresses of an earlier attempt stay in the store of torchrun.
+        raise TrainingError(
+            "torchrun --max-restarts needs the environment variable "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, without which restarted "
+            "processes may wait for those that have ended; set it"
+        )
     return Accelerator(
         cpu=launched and torch.device(device).type == "cpu",
         device_placement=False,

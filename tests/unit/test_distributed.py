@@ -2,7 +2,7 @@
 
 Two runs of torchrun with two processes each serve all tests here. In the
 first, `work` below goes through all that needs no restart; in the second the
-command line fails, is killed, and ends well.
+command line is killed, restarted, and ends well.
 """
 
 import json
@@ -96,7 +96,7 @@ def quiet(model, pairs=None, config=CONFIG, **options):
 
 
 def scores(model):
-    return {"words": WORDS}
+    return {"words": float(WORDS)}
 
 
 # The scenarios: each is run by one process here, and by both of torchrun.
@@ -118,7 +118,7 @@ def with_tokens(folder):
 
 def in_chunks(folder):
     """Few positions at a time in the output layer."""
-    usual, losses.CHUNK = losses.CHUNK, 50
+    usual, losses.CHUNK = losses.CHUNK, 100
     try:
         return whole(folder)
     finally:
@@ -213,18 +213,15 @@ def command_line(out, model):
     )  # fmt: skip
 
 
-def accidents(out):
-    """The same command; the second process ends badly, and badly again."""
-    attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+def accident(out):
+    """The same command, but the second process is killed in the middle."""
     update, calls = training._update, []
 
     def broken(*args):
         calls.append(0)
-        if os.environ["RANK"] == "1":
-            if attempt == 0 and len(calls) == 5:
-                raise OSError("the second machine has no disk")
-            if attempt == 1 and len(calls) == 5:
-                os.kill(os.getpid(), signal.SIGKILL)
+        first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if first and os.environ["RANK"] == "1" and len(calls) == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
         return update(*args)
 
     training._update = broken
@@ -237,13 +234,14 @@ def accidents(out):
 def torchrun(folder, what, restarts=0):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     environment |= {"OMP_NUM_THREADS": "1"}
+    environment |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     environment.pop("TQDM_DISABLE", None)  # the bar is wanted
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone",
          "--nproc_per_node", "2", "--max_restarts", str(restarts),
          "--monitor_interval", "0.1", __file__, what, str(folder)],
         env=environment, cwd=ROOT, capture_output=True, text=True,
-        timeout=600,
+        timeout=120,
     )  # fmt: skip
 
 
@@ -261,7 +259,7 @@ def two(tmp_path_factory):
 @pytest.fixture(scope="module")
 def restarted(two):
     folder, _ = two
-    run = torchrun(folder, "accidents", restarts=2)
+    run = torchrun(folder, "accident", restarts=1)
     assert run.returncode == 0, run.stderr
     return folder / "restarted.model", run
 
@@ -277,10 +275,20 @@ def equal(a, b):
 
 
 def assert_close(a, b):
-    """Weights up to rounding: Adam magnifies that of small gradients."""
+    """Weights up to rounding.
+
+    A bias of the keys changes no weight of attention; its gradient is 0 but
+    for rounding, of which Adam makes steps of the usual size.
+    """
     assert a.keys() == b.keys()
     for name in a:
-        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-5)
+        one, other = a[name], b[name]
+        if name.endswith("in_proj_bias"):
+            third = len(one) // 3
+            keys = slice(third, 2 * third)
+            one, other = one.clone(), other.clone()
+            one[keys] = other[keys] = 0
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def assert_same_rows(a, b):
@@ -326,7 +334,12 @@ def test_the_pairs_of_an_update_are_dealt_out():
         for part, weight in dealt:
             own = sum(len(pair.target) for pair in part)
             assert weight in (own / tokens, 0)
-        assert len(dealt) == max(min(7, processes * accumulate), processes)
+        parts = range(processes * accumulate)
+        filled = [
+            len([i for i in parts if i // accumulate == p and i < 7])
+            for p in range(processes)
+        ]
+        assert len(dealt) == sum(max(1, number) for number in filled)
     assert shares(pairs) == [(pairs, 1.0)]
     assert shares(pairs[:1], 2, 1) == [(pairs[:1], 0.0)]
 
@@ -406,7 +419,7 @@ def test_one_process_speaks_for_all(two):
     assert not list(folder.glob(".*.tmp"))
 
 
-def test_failed_killed_and_restarted_by_torchrun(two, restarted):
+def test_killed_and_restarted_by_torchrun(two, restarted):
     """Nothing is lost: the weights are those of a run in peace."""
     folder, _ = two
     model, run = restarted
@@ -415,16 +428,34 @@ def test_failed_killed_and_restarted_by_torchrun(two, restarted):
     assert equal(never.model.state_dict(), again.model.state_dict())
     for row, other in zip(never.history, again.history, strict=True):
         assert row | {"seconds": 0} == other | {"seconds": 0}
-    assert run.stderr.count("resuming from") == 2
+    assert run.stderr.count("resuming from") == 1
     assert run.stderr.count("wrote ") == 1
 
 
-def test_what_breaks_in_one_process_is_said_once(restarted):
-    _, run = restarted
-    lines = [x for x in run.stderr.splitlines() if "error: " in x]
-    assert [x for x in lines if x.startswith("error: ")] == [
-        "error: the second machine has no disk"
-    ]
+def test_restarts_need_a_setting(monkeypatch):
+    """Or a restarted process finds addresses of those that have ended."""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    with pytest.raises(TrainingError, match="TORCH_DISABLE_SHARE_RDZV_TCP"):
+        join()
+
+
+def test_what_is_wrong_is_said_by_one_process(monkeypatch, capsys):
+    """By the first; before they have met, by the main process."""
+    command = ["train", "--steps", "0", "--out", "m"]
+    for process, times in (("0", 1), ("1", 0)):
+        monkeypatch.setenv("RANK", process)
+        assert cli.main(command) == 2
+        said = "error: steps must be 1 or more, not 0\n"
+        assert capsys.readouterr().err == said * times
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    try:
+        assert [cli._first_to_complain() for _ in range(3)] == [1, 0, 0]
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_two_processes_are_not_for_results_of_the_book(monkeypatch, capsys):
@@ -450,14 +481,15 @@ def test_half_the_digits_are_near():
 
 @pytest.mark.parametrize("model", [gru, transformer])
 def test_it_learns_with_half_the_digits(model):
-    config = replace(CONFIG, steps=60, evaluate_every=30, average=0)
-    chunks = {"gru": 2**20, "transformer": 50}[model.__name__]
+    config = replace(CONFIG, steps=20, evaluate_every=10, average=0)
+    chunks = {"gru": 2**20, "transformer": 200}[model.__name__]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(losses, "CHUNK", chunks)
         full = quiet(model(), config=config)
         reduced = quiet(model(), config=config, precision="bfloat16")
     assert reduced[-1]["loss"] == pytest.approx(full[-1]["loss"], rel=0.05)
     assert reduced[-1]["loss"] != full[-1]["loss"]
+    assert reduced[-1]["loss"] < 0.98 * reduced[0]["loss"]
 
 
 def test_the_launcher_may_choose_the_precision(monkeypatch):
@@ -476,7 +508,7 @@ def test_the_launcher_may_choose_the_precision(monkeypatch):
     quiet(gru(), stop_after=1, precision="float32")
     assert asked == ["float32", "bfloat16", "float32"]
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
-    with pytest.raises(ValueError, match="precision must be one of.*fp16"):
+    with pytest.raises(ValueError, match=r"not .fp16"):
         quiet(gru())
 
 
