@@ -358,7 +358,10 @@ def _sharded(
 
 def _whole(name: str) -> list[SentencePair]:
     """All pairs of a .tsv file, or of SOURCE,TARGET."""
-    return corpora.load(name, valid_fraction=0, test_fraction=0).train
+    both = name.count(",") == 1
+    read = corpora.from_files if both else corpora.from_tsv
+    sides = name.split(",") if both else [name]
+    return read(*sides, valid_fraction=0.0, test_fraction=0.0).train
 
 
 def _say(message: str) -> None:

@@ -93,7 +93,8 @@ def test_every_pair_once_per_epoch(buffer, tokens, shards):
             epoch += numbers(next(updates)[0])
         assert sorted(epoch) == ALL
         seen.append(epoch)
-    assert seen[0] != seen[1] != seen[2] != seen[0]
+    different = len(set(map(tuple, seen)))
+    assert different == 3 if buffer > 3 else different > 1
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
@@ -158,7 +159,7 @@ def test_it_goes_on_at_any_place(tokens, shards):
     config = replace(CONFIG, batch_tokens=tokens)
     stream = Stream(shards, encode, 12)
     whole = list(islice(stream.updates(config), 50))  # three epochs
-    for step in range(49):
+    for step in range(47):
         rest = stream.updates(config, whole[step][1])
         assert list(islice(rest, 3)) == whole[step + 1 : step + 4], step
 
@@ -255,9 +256,10 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
         return most
 
     small = write_shards(tmp_path / "small", (100, 100))
-    large = write_shards(tmp_path / "large", (1000, 1000))
+    large = write_shards(tmp_path / "large", (500, 500))
     peak(small)  # what is set up once
-    assert peak(large) < 1.2 * peak(small)
+    # 800 pairs more are some 300 kB.
+    assert peak(large) < peak(small) + 100_000
 
 
 # Files
@@ -405,8 +407,8 @@ def test_train_on_a_stream(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(recipes, "validate", watched)
     out = tmp_path / "m"
     for corpus, more, words, held in (
-        (str(folder), [], 179, 3),
-        (f"{folder}/*.tsv", ["--valid", str(valid)], 122, 12),
+        (str(folder), [], 182, 3),
+        (f"{folder}/*.tsv", ["--valid", str(valid)], 125, 12),
     ):
         status = cli.main(
             [*command, "--corpus", corpus, "--out", str(out), *more]
@@ -415,11 +417,8 @@ def test_train_on_a_stream(tmp_path, capsys, monkeypatch):
         assert status == 0, errors
         files = 3 if not more else 2
         assert f"a stream of {files} files, vocabularies of " in errors
-        # Numbers of the lines that are left, 4 special tokens, and a.
-        assert (
-            f"vocabularies of {words + 3 if not more else words + 3}"[:16]
-            in errors
-        )
+        # Numbers of the lines that are left, special tokens, and a or b.
+        assert f"vocabularies of {words} and {words}, " in errors
         assert asked.pop() == held
     assert cli.main(["translate", "--model", str(out), "7 a a"]) == 0
     capsys.readouterr()
