@@ -8,6 +8,7 @@ command line is killed, restarted, and ends well.
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2s_lib import cli, losses, recipes, training
+from s2s_lib import cli, losses, recipes, streams, training
 from s2s_lib.batches import EncodedPair, shares
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.streams import Shards, Stream
@@ -37,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORDS = 11
 # 21 pairs, 4 at a time: the last update of an epoch has a single pair.
 CONFIG = TrainingConfig(
-    steps=14, batch_size=4, evaluate_every=5, learning_rate=1e-2, average=2
+    steps=8, batch_size=4, evaluate_every=3, learning_rate=1e-2, average=2
 )
 SAMPLED = replace(CONFIG, teacher_forcing=0.3)
 TOKENS = replace(CONFIG, batch_tokens=30, label_smoothing=0.1)
@@ -174,7 +175,7 @@ def work(out):
         kept(out, name, *run(out))
     # Stopped and resumed, here and by one process; and from one process.
     path = out / "two.checkpoint"
-    whole(out, checkpoint=path, stop_after=7)
+    whole(out, checkpoint=path, stop_after=4)
     kept(out, "from_one", *whole(out, checkpoint=out / "one.checkpoint"))
     for name, config, options in (
         ("dropout", CONFIG, {"dropout": 0.4}),
@@ -185,7 +186,7 @@ def work(out):
         kept(out, name, model, quiet(model, config=config))
         path = out / f"{name}.checkpoint"
         stopped = {"config": config, "checkpoint": path}
-        quiet(gru(**options), **stopped, stop_after=6)
+        quiet(gru(**options), **stopped, stop_after=5)
         again = gru(seed=9, **options)
         kept(out, f"{name}-resumed", again, quiet(again, **stopped))
     again = gru(seed=process)  # the first process' weights are everybody's
@@ -250,7 +251,7 @@ def two(tmp_path_factory):
     """The folder in which two processes have worked, and what they said."""
     folder = tmp_path_factory.mktemp("two")
     write_corpus(folder)
-    whole(folder, checkpoint=folder / "one.checkpoint", stop_after=7)
+    whole(folder, checkpoint=folder / "one.checkpoint", stop_after=4)
     run = torchrun(folder, "work")
     assert run.returncode == 0, run.stderr
     return folder, run
@@ -368,7 +369,7 @@ def test_resumed_by_one_process_and_by_two(two, tmp_path):
     path = tmp_path / "c"
     shutil.copy(folder / "two.checkpoint", path)
     tensors, about = load_tensors(path)
-    assert about["progress"]["step"] == 7
+    assert about["progress"]["step"] == 4
     assert {f"model.{name}" for name in model.state_dict()} < tensors.keys()
     resumed = gru(seed=9)
     rows = quiet(resumed, evaluate=scores, checkpoint=path)
@@ -398,7 +399,7 @@ def test_all_stop_with_the_same_error(two):
     assert first == second
     assert "the loss became nan at step 3" in first[0]
     assert "do not have the same sentence pairs" in first[1]
-    assert "start after steps [14, 0]" in first[2]
+    assert "start after steps [8, 0]" in first[2]
     (a, _), (b, _) = results(folder, "exploded")
     two_updates = gru()
     quiet(two_updates, stop_after=2)
@@ -462,6 +463,28 @@ def test_two_processes_are_not_for_results_of_the_book(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert cli.main(["reproduce", "plain"]) == 2
     assert "without a launcher" in capsys.readouterr().err
+
+
+def test_the_commands_of_the_readme_are_valid():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = text[text.index("## From a laptop") : text.index("## Licence")]
+    text = text.replace("\\\n", " ")
+    commands = [
+        shlex.split(line.partition("-m s2s_lib ")[2].rstrip("& "))
+        for line in text.splitlines()
+        if "-m s2s_lib " in line
+    ]
+    assert len(commands) == 5
+    for command in commands:
+        args = cli._parser().parse_args(command)
+        assert cli._model_configuration(args)
+        assert cli._configuration(args, TrainingConfig).steps in (
+            400, 1200, 100_000,
+        )  # fmt: skip
+    assert str(streams.BUFFER) in text.replace(",", "")
+    assert f"{streams.SAMPLE:,} pairs" in text
+    assert f"{streams.HELD_OUT:,} lines at most" in text
+    assert streams.HELD_OUT_PART == 20 and "first twentieth" in text
 
 
 # Precision
