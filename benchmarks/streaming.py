@@ -1,26 +1,27 @@
 """Streaming: pairs that do not fit into memory, in constant memory.
 
-    python -m benchmarks.streaming 100_000 10_000_000
+``python -m benchmarks streaming`` takes 100,000 pairs and 10 million;
+``python -m benchmarks.streaming 200_000`` takes as many as it is told, and
+writes no file.
 
-For each number so many pairs are written to shards in a temporary folder and
-go once through `s2s_lib.streams.Stream`, from lines to padded batches, as
-`training.fit` would read them. Each number is measured in a process of its
-own. The pairs are not those of the grammar, which takes longer to make a
-sentence than a stream to read it: they are rows of 3 to 21 made-up words from
-a list of 8,000, frequent ones first, and the target is the source turned
-round, so that it can be checked on the way that nothing is lost.
+So many pairs are written to shards in a temporary folder and go once through
+`s2s_lib.streams.Stream`, from lines to padded batches, as `training.fit`
+would read them, each number in a process of its own. The pairs are not those
+of the grammar, which takes longer to make a sentence than a stream to read
+it: they are rows of 3 to 21 made-up words from a list of 8,000, frequent ones
+first, and the target is the source turned round. At the end pairs and tokens
+are as many as were written.
 """
 
 import gzip
 import json
-import os
-import platform
 import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -31,7 +32,8 @@ from s2s_lib.streams import BUFFER, Shards, Stream
 from s2s_lib.training import TrainingConfig
 from s2s_lib.vocab import Vocabulary
 
-RESULTS = Path(__file__).parent / "results" / "streaming.json"
+SIZES = (100_000, 10_000_000)  # pairs
+MARK = 512  # MB, whatever the size
 SHARD = 100_000  # pairs in a file
 WORDS = [f"w{i}" for i in range(8_000)]
 CONFIG = TrainingConfig(batch_tokens=4096)
@@ -57,7 +59,7 @@ def write(folder: Path, pairs: int) -> int:
     return size
 
 
-def measure(pairs: int, buffer: int = BUFFER) -> dict[str, float]:
+def measure(pairs: int, buffer: int = BUFFER) -> dict[str, float | str]:
     """Write, stream once, check; what it took of time and of memory."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -82,52 +84,33 @@ def measure(pairs: int, buffer: int = BUFFER) -> dict[str, float]:
         assert seen == pairs
         # Each length of 3 to 21 in turn, and an <eos>.
         assert tokens == sum(4 + number % 19 for number in range(pairs))
+        busy = time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes, or KB
+    # In bytes on macOS, in units of 1024 bytes elsewhere.
+    peak_mb = peak / (2**20 if sys.platform == "darwin" else 2**10)
     return {
+        "work": f"streaming {pairs:,} pairs once, {size / 1e6:,.0f} MB of "
+        f"compressed files: {seconds:,.0f} s, {pairs / seconds:,.0f} pairs "
+        "a second",
+        "mb": round(peak_mb),
+        "mark_mb": MARK,
         "pairs": pairs,
-        "shards_mb": round(size / 1e6, 1),
         "updates": updates,
-        "writing_seconds": round(writing, 1),
         "seconds": round(seconds, 1),
-        "processor_seconds": round(time.process_time() - busy, 1),
-        "pairs_per_second": round(pairs / seconds),
-        "peak_mb": round(peak * unit / 1e6, 1),
+        "processor_seconds": round(busy, 1),
+        "writing_seconds": round(writing, 1),
+        "buffer": buffer,
     }
 
 
-COLUMNS = (
-    "pairs", "shards_mb", "seconds", "processor_seconds",
-    "pairs_per_second", "peak_mb",
-)  # fmt: skip
-
-
-def main(sizes: list[int]) -> None:
-    """One row for each size, and a file with them all."""
-    rows = []
-    print("".join(f"{name:>18}" for name in COLUMNS))
+def rows(sizes: Sequence[int] = SIZES) -> Iterator[dict]:
+    """A row for each size, measured in a process of its own."""
     for pairs in sizes:
         command = [sys.executable, "-m", "benchmarks.streaming", "--one"]
         done = subprocess.run(
             [*command, str(pairs)], stdout=subprocess.PIPE, check=True
         )
-        row = json.loads(done.stdout)
-        rows.append(row)
-        print("".join(f"{row[name]:18,}" for name in COLUMNS), flush=True)
-    numbers = " ".join(f"{size:_}" for size in sizes)
-    about = {
-        "command": f"python -m benchmarks.streaming {numbers}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, 1 thread",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        },
-        "buffer": BUFFER,
-        "rows": rows,
-    }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    print(f"written to {RESULTS}")
+        yield json.loads(done.stdout)
 
 
 if __name__ == "__main__":
@@ -135,4 +118,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(measure(int(sys.argv[2]))))
     else:
-        main([int(size) for size in sys.argv[1:]] or [100_000, 10_000_000])
+        for row in rows([int(size) for size in sys.argv[1:]] or SIZES):
+            print(json.dumps(row), flush=True)

@@ -210,7 +210,8 @@ def command_line(out, model):
         ["train", "--corpus", str(out / "corpus.tsv"), "--out", str(model),
          "--steps", "12", "--evaluate-every", "4", "--dropout", "0.3",
          "--embedding-size", "6", "--hidden-size", "8", "--batch-size", "8",
-         "--checkpoint-every", "3", "--device", "cpu"]
+         "--checkpoint-every", "3", "--device", "cpu", "--accumulate", "2",
+         "--precision", "float32"]
     )  # fmt: skip
 
 

@@ -384,6 +384,24 @@ def test_a_sample_shares_its_words(shards):
     assert encode_pairs(sample, vocab, vocab)
 
 
+def test_the_benchmark_checks_what_it_streams(monkeypatch):
+    from benchmarks import streaming
+
+    monkeypatch.setattr(streaming, "SHARD", 100)
+    found = streaming.measure(250, buffer=64)
+    assert found["pairs"] == 250 and found["buffer"] == 64
+    assert found["updates"] >= 250 // 64 + 1 and found["mb"] > 50
+    assert found["work"].startswith("streaming 250 pairs once, 0 MB of comp")
+    # A pair that is left out would be noticed.
+    monkeypatch.setattr(
+        streaming,
+        "write",
+        lambda folder, pairs: (write_shards(folder, (249,)), 1)[1],
+    )
+    with pytest.raises(AssertionError):
+        streaming.measure(250, buffer=64)
+
+
 # The command line
 
 
