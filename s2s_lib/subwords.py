@@ -37,7 +37,7 @@ class SubwordVocabulary:
     then neighbouring pieces are merged in the order in which the merges were
     learned. A character that training has not seen becomes `<unk>`, several
     in a row become one. A word that contains the mark itself gets `_` in its
-    place.
+    place, and U+FFFD in the place of half of a surrogate pair.
 
     Args:
         tokenizer: a trained byte-pair model with the special tokens of
@@ -181,7 +181,10 @@ class SubwordVocabulary:
 
 
 def _marked(word: str) -> str:
-    return WORD_START + word.replace(WORD_START, "_")
+    # Half of a surrogate pair is no text, and the library refuses it.
+    text = word.encode("utf-16-le", "surrogatepass")
+    text = text.decode("utf-16-le", "replace")
+    return WORD_START + text.replace(WORD_START, "_")
 
 
 # Either kind, where it does not matter which.

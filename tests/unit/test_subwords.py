@@ -111,6 +111,13 @@ def test_unknown_characters_in_a_row_are_one_unknown(word):
     ]
 
 
+def test_half_a_surrogate_pair_is_an_unknown_character():
+    """As standard input may give it for a byte that is no UTF-8."""
+    vocab = SubwordVocabulary.build([["a\udcffb"], ["\ufeffa", "😀"]], 40)
+    assert vocab.decode(vocab.encode(["b\ud800a"])) == ["b\ufffda"]
+    assert vocab.decode(vocab.encode(["\ufeffa", "😀"])) == ["\ufeffa", "😀"]
+
+
 def test_characters_of_training_are_known_whatever_they_are():
     strange = [["🙂", "日本", "a\x07b", "\u200b", "Ωmega"]]
     vocab = SubwordVocabulary.build(strange, 40)
