@@ -61,7 +61,8 @@ def _times(rows: list[dict]) -> list[str]:
     if marks:
         lines[1][-1] = "---"
     for row in rows:
-        cells = [row["work"], row["peer"]]
+        # A long name may be broken behind an underscore.
+        cells = [row["work"], row["peer"].replace("_", "_\u200b")]
         cells += [_number(row[k]) for k in ("peer_ms", "ours_ms", "ratio")]
         if memory:
             cells += [_number(row[k]) for k in ("peer_mb", "ours_mb")]
