@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields, replace
@@ -256,17 +255,6 @@ def _checkpoint(out: Path) -> Path:
     return out.with_name(out.name + ".checkpoint")
 
 
-def _check_writable(out: Path) -> None:
-    """Find out before the training that its result cannot be kept."""
-    if out.is_dir():
-        raise ValueError(f"--out {out} is a folder; give the name of a file")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out.parent).close()
-    except OSError as error:
-        raise ValueError(f"--out {out} cannot be written: {error}") from error
-
-
 def _train(args: argparse.Namespace) -> int:
     device = _device(args.device, launched="LOCAL_RANK" in os.environ)
     accelerator = join(device)
@@ -282,7 +270,13 @@ def _train(args: argparse.Namespace) -> int:
         reverse_source=args.reverse_source,
         subwords=args.subwords,
     )
-    _check_writable(args.out)
+    if args.out.is_dir():
+        raise ValueError(
+            f"--out {args.out} is a folder; give the name of a file"
+        )
+    recipes.check_writable(
+        args.out.parent, f"--out {args.out}", "give a file where it can"
+    )
     shards = None
     if streams.is_sharded(args.corpus):
         shards, corpus = _sharded(args)

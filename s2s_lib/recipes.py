@@ -305,7 +305,11 @@ def train(
     path = cache_dir() / "models" / f"{stem}.safetensors"
     if path.exists():
         return load(path, trained)
-    _check_writable(path.parent)
+    check_writable(
+        path.parent,
+        f"the cache folder {path.parent}",
+        "set S2S_CACHE_DIR to a folder that can",
+    )
     pairs = encode_pairs(
         trained.pairs(training_pairs(recipe, corpus)),
         trained.source_vocab,
@@ -327,15 +331,23 @@ def train(
     return trained
 
 
-def _check_writable(folder: Path) -> None:
-    """Find out before the training that its result cannot be kept."""
+def check_writable(folder: Path, what: str, advice: str) -> None:
+    """Find out before a training that its result cannot be kept.
+
+    Args:
+        folder: where the result will go; it is made if it is not there.
+        what: what the message says cannot be written.
+        advice: what the message says to do.
+
+    Raises:
+        OSError: if no file can be made there.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OSError(
-            f"the cache folder {folder} cannot be written ({error}); set "
-            "S2S_CACHE_DIR to a folder that can"
+            f"{what} cannot be written ({error}); {advice}"
         ) from error
 
 
