@@ -93,6 +93,31 @@ def check_source_mask(mask: Bool[Tensor, "batch steps"]) -> None:
         )
 
 
+def take_rows(tree: Any, rows: Int[Tensor, " kept"] | slice) -> Any:
+    """Pick batch rows from every tensor of a memory or state."""
+    if isinstance(tree, Tensor):
+        return tree[rows]
+    if tree is None:
+        return None
+    picked = (take_rows(part, rows) for part in tree)
+    if hasattr(tree, "_fields"):  # a named tuple
+        return type(tree)(*picked)
+    return type(tree)(picked)
+
+
+def spread_rows(tree: Any, rows: int, to: int) -> Any:
+    """Each of the `rows` of every tensor several times, side by side.
+
+    Args:
+        tree: a memory, or a part of one.
+        rows: how many it has.
+        to: how many it shall have, a multiple of `rows`.
+    """
+    if rows == to:
+        return tree
+    return take_rows(tree, torch.arange(rows).repeat_interleave(to // rows))
+
+
 def encode_pairs(
     pairs: Sequence[SentencePair],
     source_vocab: AnyVocabulary,

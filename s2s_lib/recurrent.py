@@ -17,10 +17,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from s2s_lib.attention import SCORES, SELECTIONS, attend, make_score, select
-from s2s_lib.batches import check_source_mask
+from s2s_lib.batches import check_source_mask, spread_rows, take_rows
 from s2s_lib.captions import ImageEncoder
 from s2s_lib.vocab import PAD
 
+# Rows of a batch that have only padding left leave it when no more than this
+# share of the rows goes on.
+LEAVE = 7 / 8
 State = tuple[Float[Tensor, "batch layers hidden"], ...]
 
 
@@ -374,7 +377,9 @@ class Decoder(nn.Module):
         inputs = self.dropout(self.embedding(tokens))
         # inputs: (batch, steps, embedding)
         if self.every_step:
-            repeated = memory.context[:, None].expand(-1, tokens.shape[1], -1)
+            context = memory.context
+            context = spread_rows(context, len(context), len(tokens))
+            repeated = context[:, None].expand(-1, tokens.shape[1], -1)
             inputs = torch.cat([inputs, repeated], dim=-1)
         hidden, state = run_loop(self.loop, inputs, state)
         return self.dropout(hidden), state, None
@@ -472,6 +477,25 @@ class AttentionDecoder(nn.Module):
             context = weights @ memory.states
         return context, weights
 
+    def ask(
+        self,
+        memory: Memory,
+        query: Float[Tensor, "batch steps hidden"],
+        coverage: Float[Tensor, "batch source_steps"] | None = None,
+    ) -> tuple[
+        Float[Tensor, "batch steps value"],
+        Float[Tensor, "batch steps source_steps"],
+    ]:
+        """`look`, also where several rows side by side share a source."""
+        sources, rows = len(memory.mask), len(query)
+        if coverage is not None:  # what each row has seen is its own
+            memory = spread_rows(memory, sources, rows)
+            return self.look(memory, query, coverage)
+        together = query.reshape(sources, -1, query.shape[-1])
+        context, weights = self.look(memory, together)
+        shape = query.shape[:2]
+        return context.reshape(*shape, -1), weights.reshape(*shape, -1)
+
     def attentional(
         self,
         context: Float[Tensor, "batch steps value"],
@@ -518,6 +542,54 @@ class AttentionDecoder(nn.Module):
         vector = torch.cat(vectors, dim=1)  # vector: (batch, steps, hidden)
         return self.dropout(vector), state, torch.cat(weights, dim=1)
 
+    def teach(
+        self,
+        tokens: Int[Tensor, "batch steps"],
+        memory: Memory,
+    ) -> tuple[
+        Float[Tensor, "batch steps hidden"],
+        Float[Tensor, "batch steps source_steps"],
+    ]:
+        """Vectors and weights of all steps, from the first one on.
+
+        Where the steps follow each other, a row that has only padding left
+        leaves the batch, and has zeros from there on.
+        """
+        if not self.stepwise:
+            vector, _, weights = self.run(tokens, memory, None)
+            return vector, weights
+        places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
+        lengths = (places * (tokens != PAD)).amax(1)
+        order = lengths.argsort(descending=True)  # the longest row first
+        memory = take_rows(memory, order)
+        inputs = self.dropout(self.embedding(tokens))[order].split(1, dim=1)
+        state, size = self.begin(memory), len(order)
+        found, rows, steps = [], [], []
+        going = (lengths[:, None] >= places).sum(0).tolist()
+        for step, count in enumerate(going):
+            if count == 0:
+                break
+            # To leave costs a copy, so a few leave together.
+            if count <= LEAVE * size:
+                size = count
+                memory = take_rows(memory, slice(size))
+                state = take_rows(state, slice(size))
+            vector, state, weights = self._advance(
+                inputs[step][:size], memory, state
+            )
+            found.append((vector[:count, 0], weights[:count, 0]))
+            rows.append(order[:count])
+            steps.append(torch.full_like(order[:count], step))
+        where = torch.cat(rows), torch.cat(steps)
+
+        def placed(parts: tuple[Tensor, ...]) -> Tensor:
+            part = torch.cat(parts)
+            whole = part.new_zeros(*tokens.shape, part.shape[-1])
+            return whole.index_put(where, part)
+
+        vector, weights = map(placed, zip(*found, strict=True))
+        return self.dropout(vector), weights
+
     def _advance(
         self, inputs: Tensor, memory: Memory, state: AttentionState
     ) -> tuple[Tensor, AttentionState, Tensor]:
@@ -525,14 +597,14 @@ class AttentionDecoder(nn.Module):
         recurrent, feed, coverage = state
         if self.config.query == "before":
             query = recurrent[0][:, -1:]  # query: (batch, 1, hidden)
-            context, weights = self.look(memory, query, coverage)
+            context, weights = self.ask(memory, query, coverage)
             inputs = torch.cat([inputs, context], dim=-1)
             vector, recurrent = run_loop(self.loop, inputs, recurrent)
         else:
             if feed is not None:
                 inputs = torch.cat([inputs, feed], dim=-1)
             hidden, recurrent = run_loop(self.loop, inputs, recurrent)
-            context, weights = self.look(memory, hidden, coverage)
+            context, weights = self.ask(memory, hidden, coverage)
             vector = self.attentional(context, hidden)
             feed = None if feed is None else vector
         if coverage is not None:
@@ -622,6 +694,8 @@ class RecurrentModel(nn.Module):
         Float[Tensor, "batch target_steps source_steps"] | None,
     ]:
         """`decode` up to the vectors that `output` makes the logits of."""
+        if self.config.attends:
+            return self.decoder.teach(target_in, memory)
         hidden, _, weights = self.decoder.run(target_in, memory, None)
         return hidden, weights
 

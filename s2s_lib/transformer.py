@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from s2s_lib.attention import attend
-from s2s_lib.batches import check_source_mask
+from s2s_lib.batches import check_source_mask, spread_rows
 from s2s_lib.captions import ImageEncoder
 from s2s_lib.vocab import PAD, UNK
 
@@ -239,19 +239,23 @@ class MultiHeadAttention(nn.Module):
         need_weights: bool = True,
     ) -> tuple[
         Float[Tensor, "batch queries hidden"],
-        Float[Tensor, "batch heads queries keys"] | None,
+        Float[Tensor, "sources heads asked keys"] | None,
     ]:
         """Attend with a query for each of `states`.
 
         Args:
             states: what the queries are made of.
-            memory: what `project_keys` made.
+            memory: what `project_keys` made. Where it has fewer rows than
+                `states`, several rows side by side look at one row of it,
+                and the weights have these rows' queries side by side.
             mask: True where there is something to attend to; broadcasts to
                 (batch, heads, queries, keys).
             positions: of the queries, for rotary positions.
             need_weights: without them torch's own function does the work.
         """
-        (query,) = self._project(states, 0, 1)
+        # Rows that look at the same keys ask together.
+        asking = states.reshape(len(memory.keys), -1, states.shape[-1])
+        (query,) = self._project(asking, 0, 1)
         # query: (batch, heads, queries, head_size)
         if positions is not None:
             query = rotate(query, positions)
@@ -261,7 +265,7 @@ class MultiHeadAttention(nn.Module):
             context, weights = _fast(query, *memory, mask), None
         joined = context.transpose(1, 2).flatten(2)
         # joined: (batch, queries, hidden)
-        return self.out_proj(joined), weights
+        return self.out_proj(joined).reshape(states.shape), weights
 
 
 def _fast(
@@ -635,7 +639,8 @@ class TransformerModel(nn.Module):
     ) -> tuple[Tensor, Cache, Tensor]:
         layer = self.config.weights_layer % self.config.num_layers
         hidden, cache, seen = self._run(memory, tokens, past, [layer])
-        return hidden, cache, seen[layer].source.mean(1)
+        weights = seen[layer].source.mean(1)
+        return hidden, cache, weights.reshape(*tokens.shape, -1)
 
     def maps(
         self,
@@ -724,13 +729,14 @@ class DecoderOnlyModel(nn.Module):
     ) -> tuple[Tensor, Cache]:
         steps, source_steps = tokens.shape[1], memory.mask.shape[1]
         before = past[0].keys.shape[-2] - source_steps
+        source_mask = spread_rows(memory.mask, len(memory.mask), len(tokens))
         # Padding behind a source takes up no position.
-        lengths = memory.mask.sum(1, keepdim=True)  # lengths: (batch, 1)
+        lengths = source_mask.sum(1, keepdim=True)  # lengths: (batch, 1)
         positions = lengths + _from(before, tokens)
         causal = causal_mask(steps, before + steps, tokens.device)
         mask = torch.cat(
             [
-                memory.mask[:, None].expand(-1, steps, -1),
+                source_mask[:, None].expand(-1, steps, -1),
                 causal.expand(len(tokens), -1, -1),
             ],
             dim=-1,

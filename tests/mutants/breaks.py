@@ -104,14 +104,14 @@ BREAKS = (
     Break(
         "beams go on from another beam's state",
         "search",
-        "state = take_rows(state, (rows * k + parent).flatten())",
-        "state = state",
+        "(keep[:, None] * width + parent).flatten()",
+        "(keep[:, None] * width + 0 * parent).flatten()",
         ("search", "invariants"),
     ),
     Break(
         "padding may be generated",
         "search",
-        "log_probs[..., [PAD, SOS]] = -torch.inf",
+        "log_probs[..., PAD] = log_probs[..., SOS] = -torch.inf",
         "log_probs = log_probs.clone()",
         ("search",),
     ),
@@ -335,8 +335,8 @@ BREAKS = (
     Break(
         "the query is one step late",
         "recurrent",
-        "context, weights = self.look(memory, hidden, coverage)",
-        "context, weights = self.look(memory, hidden.roll(1, 1), coverage)",
+        "context, weights = self.ask(memory, hidden, coverage)",
+        "context, weights = self.ask(memory, hidden.roll(1, 1), coverage)",
         ("recurrent",),
     ),
     Break(

@@ -12,15 +12,15 @@ from functools import cache, partial
 import pytest
 import torch
 
-from s2s_lib.batches import pad
+from s2s_lib.batches import pad, spread_rows, take_rows
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
-from s2s_lib.search import beam, greedy, n_best, sample, take_rows
+from s2s_lib.search import beam, greedy, n_best, sample
 from s2s_lib.transformer import (
     DecoderOnlyModel,
     TransformerConfig,
     TransformerModel,
 )
-from s2s_lib.vocab import EOS, SOS, UNK, Vocabulary
+from s2s_lib.vocab import EOS, PAD, SOS, UNK, Vocabulary
 
 SOURCE_SIZE, TARGET_SIZE = 11, 6
 WORDS = (UNK, 4, 5)  # all that a target can hold before <eos>
@@ -559,3 +559,45 @@ def test_rows_of_a_state_can_be_taken(attentive):
         torch.testing.assert_close(
             state.coverage.sum(1), torch.full((len(SOURCES),), 2.0)
         )
+
+
+def test_rows_side_by_side_share_a_memory(model):
+    """What a beam relies on: three beginnings per source read one memory."""
+    memory, count = read(model), len(SOURCES)
+    with torch.no_grad():
+        _, state, _ = model.step(memory, TARGETS[:, 0], None)
+        state = spread_rows(state, count, 3 * count)
+        token = torch.arange(3 * count) % TARGET_SIZE
+        for _ in range(2):
+            copied = spread_rows(memory, count, 3 * count)
+            expected, after, seen = model.step(copied, token, state)
+            found, state, weights = model.step(memory, token, state)
+            torch.testing.assert_close(found, expected)
+            torch.testing.assert_close(state, after)
+            if seen is not None:
+                torch.testing.assert_close(weights, seen)
+            token = token.roll(1)
+
+
+def test_rows_that_have_ended_leave_and_change_nothing(attentive):
+    """Teacher forcing over rows of 5, 1, 0, 2 and 3 tokens."""
+    attentive.eval()
+    lengths = torch.tensor([5, 1, 0, 2, 3])
+    real = torch.arange(5) < lengths[:, None]
+    targets = TARGETS.masked_fill(~real, PAD)
+    ids, mask = pad(SOURCES)
+
+    def gradients(hidden, weights):
+        attentive.zero_grad()
+        (hidden[real].sin().sum() + (weights[real] ** 2).sum()).backward()
+        return [p.grad for p in attentive.parameters()]
+
+    hidden, weights = attentive.hidden(attentive.encode(ids, mask), targets)
+    own = gradients(hidden, weights)
+    memory = attentive.encode(ids, mask)
+    expected, _, looked = attentive.decoder.run(targets, memory, None)
+    torch.testing.assert_close(hidden[real], expected[real])
+    torch.testing.assert_close(weights[real], looked[real])
+    torch.testing.assert_close(own, gradients(expected, looked))
+    if attentive.decoder.stepwise:
+        assert not hidden[~real].any() and not weights[~real].any()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from s2s_lib.batches import take_rows
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.search import (
     beam,
@@ -18,7 +19,6 @@ from s2s_lib.search import (
     n_best,
     normalised,
     sample,
-    take_rows,
     translate,
 )
 from s2s_lib.vocab import EOS, PAD, SOS, UNK, Vocabulary
@@ -42,7 +42,8 @@ class Table:
     def step(self, memory, token, state):
         self.rows.append(len(token))
         count = torch.zeros(len(token)) if state is None else state[0]
-        rows = torch.arange(len(token))
+        copies = len(token) // len(memory.tables)
+        rows = torch.arange(len(memory.tables)).repeat_interleave(copies)
         logits = memory.tables[rows, token]
         sharper = 1 + self.drift * count[:, None]
         return logits * sharper, (count + 1,), None
