@@ -8,6 +8,9 @@ PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile
 # One thread: sums are taken in the same order on every machine, and so the
 # figures that are printed after `=` are the same on every machine.
 export OMP_NUM_THREADS ?= 1
+# Each package is compiled once, when it is first imported: the tests start
+# dozens of processes, and without this every one would compile them again.
+export PYTHONDONTWRITEBYTECODE :=
 PYTEST_ARGS ?=
 # Processes that share the tests; the chapters go to one, the rest to others.
 JOBS ?= 2

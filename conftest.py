@@ -17,9 +17,10 @@ prepare()
 from jaxtyping import install_import_hook  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
-# The grammar calls its small functions some thirty times per word and passes
-# no tensors: checked, it would be many times slower, for nothing.
-UNCHECKED = {"grammar", "lexicon"}
+# These are called for each word or sentence of a corpus, the grammar some
+# thirty times per word, and pass no tensors: checked, they would be many
+# times slower, for nothing.
+UNCHECKED = {"corpora", "grammar", "lexicon", "subwords", "vocab"}
 install_import_hook(
     [
         f"s2s_lib.{path.stem}"

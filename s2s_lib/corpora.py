@@ -26,6 +26,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from s2s_lib import captions
@@ -85,8 +86,12 @@ class ParallelCorpus:
         """SHA-256 (hex) of all tokens, texts, links and splits, in order.
 
         Names are left out: the same sentences under another path are the
-        same corpus.
+        same corpus. It is computed once: the lists may not change then.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         for split in ("train", "valid", "test"):
             for pair in getattr(self, split):

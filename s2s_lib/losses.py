@@ -52,6 +52,9 @@ def linear_cross_entropy(
     """
     # Mixed precision gives vectors of fewer bits than the weights have.
     weight, bias = (p.to(hidden.dtype) for p in (layer.weight, layer.bias))
+    if not torch.is_grad_enabled():
+        # The function below is asked for gradients of parameters even here.
+        weight, bias = weight.detach(), bias.detach()
     return _LinearCrossEntropy.apply(
         hidden, weight, bias, target, label_smoothing
     )

@@ -14,7 +14,7 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -452,9 +452,9 @@ def forced_predictions(
     return [
         [
             (trained.target_vocab.decode([i]) or ["<eos>"])[0]
-            for i in logits.argmax(1).tolist()
+            for i in ids.tolist()
         ]
-        for logits, _ in _forced(trained, pairs, batch_size)
+        for ids, _ in _forced(trained, pairs, batch_size)
     ]
 
 
@@ -502,25 +502,32 @@ def _by_word(
 
 def _forced(
     trained: Trained, pairs: Sequence[SentencePair], batch_size: int
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Logits and weights of each sentence, without padding and `<eos>`."""
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Most probable ids and weights of each sentence, without its `<eos>`.
+
+    Sentences of similar length share a batch: there is less padding.
+    """
     trained.model.eval()
     device = next(trained.model.parameters()).device
     encoded = encode_pairs(
         trained.pairs(pairs), trained.source_vocab, trained.target_vocab
     )
-    for start in range(0, len(encoded), batch_size):
-        rows = encoded[start : start + batch_size]
-        batch = collate(rows).to(device)
+    found = {}
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].target))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = collate([encoded[i] for i in rows]).to(device)
         with torch.no_grad():
             memory = trained.model.encode(batch.source, batch.source_mask)
             logits, weights = trained.model.decode(memory, batch.target_in)
-        for row, pair in enumerate(rows):
-            words, tokens = len(pair.target) - 1, len(pair.source)
-            yield (
-                logits[row, :words],
+        ids = logits.argmax(2)
+        for row, i in enumerate(rows):
+            words, tokens = len(encoded[i].target) - 1, len(encoded[i].source)
+            found[i] = (
+                ids[row, :words],
                 None if weights is None else weights[row, :words, :tokens],
             )
+    return [found[i] for i in range(len(encoded))]
 
 
 def _aligns(trained: Trained) -> bool:

@@ -20,10 +20,14 @@ def run(*command: str, cwd: Path) -> None:
 
 
 def build(folder: Path, source: Path = ROOT) -> Path:
-    """Build the book into ``folder``; give the folder of its pages."""
+    """Build a book into ``folder``; give the folder of its pages.
+
+    What is made before the build is made for this book alone.
+    """
     book = str(Path(sys.executable).parent / "jupyter-book")
-    for tool in ("tools.mathjax", "tools.landing"):
-        run(sys.executable, "-m", tool, cwd=ROOT)
+    if source == ROOT:
+        for tool in ("tools.mathjax", "tools.landing"):
+            run(sys.executable, "-m", tool, cwd=ROOT)
     run(
         *(sys.executable, book, "build", str(source)),
         *("--path-output", str(folder)),

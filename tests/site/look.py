@@ -33,8 +33,33 @@ STILL = """addEventListener("DOMContentLoaded", () => {
   style.textContent = "* { transition: none !important; }";
   document.head.append(style);
 })"""
-SAMPLE_LISTINGS = """() => document.querySelectorAll("article .highlight")
-  .forEach((node, i) => i >= 8 && node.classList.add("s2s-like-others"))"""
+# The colours of code are the same in every listing, and to measure them all
+# takes half a minute. So one word of each class in each kind of listing keeps
+# its colour, the others lose theirs, and listings without any are left out.
+SAMPLE_LISTINGS = """() => {
+  const kinds = new Set();
+  const again = kind => kinds.size === kinds.add(kind).size;
+  for (const listing of document.querySelectorAll("article .highlight")) {
+    const kind = node => node === listing ? node.parentElement.className
+      : `${kind(node.parentElement)} > ${node.className}`;
+    const nodes = [listing, ...listing.querySelectorAll("span")];
+    const repeated = nodes.filter(node => again(kind(node)));
+    if (repeated.length === nodes.length)
+      listing.classList.add("s2s-like-others");
+    for (const node of repeated)
+      if (node !== listing) node.replaceWith(...node.childNodes);
+    listing.normalize();
+  }
+}"""
+# Dropdowns that show no more when their button has been clicked.
+CLOSED = """() =>
+  [...document.querySelectorAll("article details, article .toggle")]
+  .filter(dropdown => {
+    if (dropdown.open) return false;
+    const before = dropdown.getBoundingClientRect().height;
+    dropdown.querySelector("summary, button.toggle-button").click();
+    return dropdown.getBoundingClientRect().height <= before;
+  }).map(dropdown => dropdown.outerHTML.slice(0, 120))"""
 SIDEWAYS = """() => {
   const limit = document.documentElement.clientWidth;
   const wide = [...document.querySelectorAll("article *")].filter(node => {
@@ -113,8 +138,6 @@ def accessibility_faults(page: Page) -> list[str]:
         "preload": False,
         "resultTypes": ["violations"],
     }
-    # The colours of code are the same in every listing: a few stand for all,
-    # or a long chapter would take half a minute.
     page.evaluate(SAMPLE_LISTINGS)
     context = {"exclude": [[".s2s-like-others"]]}
     result = Axe().run(page, context=context, options=options).response

@@ -61,6 +61,19 @@ def test_chunks_are_all_that_is_in_memory(monkeypatch):
     assert shapes == [(4, WORDS)] * 12 + [(2, WORDS)]
 
 
+def test_no_gradient_is_computed_where_none_is_wanted(monkeypatch):
+    """Of the parameters neither, though these do ask for theirs."""
+    hidden, layer = torch.randn(7, 4), torch.nn.Linear(4, 5)
+    target = torch.arange(7) % 5
+    wanted = linear_cross_entropy(hidden, layer, target)
+    monkeypatch.delattr(torch, "mm")  # makes the gradient of `hidden`
+    with pytest.raises(AttributeError):
+        linear_cross_entropy(hidden, layer, target)
+    with torch.no_grad():
+        found = linear_cross_entropy(hidden, layer, target)
+    assert torch.equal(found, wanted) and not found.requires_grad
+
+
 def test_large_logits_neither_overflow_nor_vanish():
     layer, hidden, target = problem(5, torch.float32)
     with torch.no_grad():
