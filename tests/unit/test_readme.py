@@ -33,6 +33,31 @@ def test_the_table_repeats_the_results_files(model, name):
             assert part in cells[3]
 
 
+def benchmark_row(result):
+    """The line of a table that says what a results file of Chapter 18 says."""
+    recipe, metrics = result["recipe"], result["metrics"]
+    kind = {None: "Transformer", "none": "GRU without attention"}.get(
+        recipe["model"].get("attention"), "GRU with attention"
+    )
+    steps = recipe["training"]["steps"]
+    return (
+        f"| {kind}, {recipe['pair']}, {steps:,} updates: `{result['name']}` "
+        f"| {metrics['bleu_tokenized']['score']:.1f} | {metrics['bleu']:.1f} "
+        f"| {result['training_seconds'] / 3600:.1f} hours on one core |"
+    )
+
+
+def test_each_row_of_the_benchmark_is_in_the_table_and_no_other():
+    expected = set()
+    for path in (ROOT / "results").glob("benchmark-*-seed0.json"):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if result["recipe"]["corpus"] == "multi30k":
+            assert "1 thread(s)" in result["machine"]
+            expected.add(benchmark_row(result))
+    found = {row for row in README.splitlines() if "`benchmark-" in row}
+    assert {row for row in found if row.startswith("|")} == expected
+
+
 def test_the_command_has_the_settings_of_the_recipe():
     from s2s_lib.recipes import RECIPES
 
