@@ -81,35 +81,32 @@ def measure(
         language: of the target.
     """
     lower = [text.lower() for text in references]
-    words = {
-        name: [tokenize(t) for t in texts] for name, texts in runs.items()
-    }
-    unknown = sorted({*chain(*chain(*words.values()))} - known)
     lengths = [len(pair.source) for pair in pairs]
-    sides = {name: moses(texts, language) for name, texts in runs.items()}
     truth = moses(lower, language)
     models, kinds_of, first = {}, {}, None
     for name, texts in runs.items():
+        words = [tokenize(text) for text in texts]
+        unknown = sorted({*chain(*words)} - known)
         kinds_of[name] = [
             errors.kind_of(pair.source, output, pair.target, language, unknown)
-            for pair, output in zip(pairs, words[name], strict=True)
+            for pair, output in zip(pairs, words, strict=True)
         ]
-        counts = bleu_counts(sides[name], truth)
+        counts = bleu_counts(moses(texts, language), truth)
         drawn_scores = bootstrap(counts)
         first = drawn_scores if first is None else first
         seen = Counter(kinds_of[name])
         models[name] = {
+            "unknown": unknown,
             "kinds": {kind: seen[kind] for kind in errors.KINDS},
             "scores": errors.scores(texts, references, language),
             "interval": interval(drawn_scores),
-            "worse_than_first": interval(first - drawn_scores),
+            "first_ahead_by": interval(first - drawn_scores),
             "by_length": by_length(counts, lengths),
         }
     drawn, examples = quoted(next(iter(kinds_of.values())))
     numbers = sorted({*drawn, *chain(*examples.values())})
     return {
         "models": models,
-        "unknown": unknown,
         "drawn": drawn,
         "examples": examples,
         "sentences": {

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from s2s_lib import errors, recipes
+from s2s_lib.grammar import SentencePair
 from s2s_lib.metrics import bleu, tokenized_bleu
 from s2s_lib.vocab import tokenize
 from tools import translation_errors
@@ -119,6 +120,41 @@ def test_sentences_are_quoted_by_chance_and_by_kind():
     assert not set(drawn) & set(chain(*examples.values()))
 
 
+def test_two_systems_are_measured_on_the_same_sentences():
+    nouns = ("chat", "chien", "banc", "lit")
+    targets = [
+        f"un {noun} noir dort {i} fois ." for i in range(10) for noun in nouns
+    ]
+    pairs = [
+        SentencePair(
+            ("one", "two"),
+            tuple(tokenize(text)),
+            source_text="one two",
+            target_text=text,
+        )
+        for text in targets
+    ]
+    bad = [text.replace("noir", "blac") for text in targets[:30]]
+    bad += targets[30:]
+    cased = [text.capitalize() for text in targets]
+    found = translation_errors.measure(
+        {"good": targets, "bad": bad}, pairs, cased, {"un", "dort"}, "fr"
+    )
+    good, worse = found["models"]["good"], found["models"]["bad"]
+    assert good["kinds"]["exact"] == 40
+    assert worse["kinds"]["new word"] == 30 and worse["kinds"]["exact"] == 10
+    assert "blac" in worse["unknown"] and "dort" not in worse["unknown"]
+    assert good["scores"]["sacreBLEU"] == pytest.approx(100)
+    assert good["interval"] == pytest.approx([100, 100])
+    low, high = worse["first_ahead_by"]
+    assert 0 < low < 100 - worse["scores"]["tokenised by Moses"] < high
+    assert [row["sentences"] for row in worse["by_length"]] == [40]
+    quoted = map(int, found["sentences"])
+    assert {i: cased[i] for i in quoted} == {
+        int(i): row["reference"] for i, row in found["sentences"].items()
+    }
+
+
 @pytest.fixture(scope="module")
 def stored():
     text = (RESULTS / "multi30k-errors.json").read_text("utf-8")
@@ -164,7 +200,7 @@ def test_the_stored_kinds_are_those_of_the_sentences(stored):
     pairs = list(zip(*pairs, strict=True))
     kinds = [
         errors.kind_of(
-            *map(tokenize, (source, text, target)), "fr", found["unknown"]
+            *map(tokenize, (source, text, target)), "fr", model["unknown"]
         )
         for (source, target), text in zip(pairs, outputs, strict=True)
     ]
