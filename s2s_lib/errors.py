@@ -114,7 +114,7 @@ def apart(output: Sequence[str], reference: Sequence[str]) -> tuple[int, int]:
 
 def _in_common(left: Sequence[str], right: Sequence[str]) -> int:
     pairs = enumerate(zip_longest(left, right))
-    same = (i for i, (a, b) in pairs if a is None or a != b)
+    same = (i for i, (a, b) in pairs if a != b)
     return next(same, len(left))
 
 

@@ -29,6 +29,7 @@ REFERENCE = tokenize("deux chats noirs dorment sur le banc.")
     [
         ("deux chats noirs dorment sur le banc .", "exact"),
         ("deux chats noirs dorment sur le chats .", "repeated"),
+        ("deux chats banc dorment sur le banc .", "repeated"),
         ("deux chats noirs dorment sur le sur .", "one place"),  # short words
         ("deux chats noirs dorment sur le bench .", "copied"),
         ("deux chats noirs dorment sur le bancou .", "new word"),
@@ -37,6 +38,8 @@ REFERENCE = tokenize("deux chats noirs dorment sur le banc.")
         ("deux chats noircissants dorment sur le banc .", "colour"),
         ("deux chats verts dorment sur le banc .", "colour"),
         ("deux chats noirs dorment .", "short"),
+        ("deux chats noirs dorment le banc .", "one place"),  # long enough
+        ("deux chats noirs de la rue dorment sur le banc .", "other"),
         ("deux chats noirs couchent sur un banc .", "other"),
         ("deux chats noirs couchent vite sur le banc .", "one place"),
         ("sur le banc dorment deux chats noirs .", "other"),

@@ -391,6 +391,15 @@ def test_counts_of_sentences_add_up_to_the_bleu_of_any_part(seed):
     assert found == pytest.approx(expected.score)
 
 
+def test_counts_without_a_common_4_gram_are_smoothed_as_sacrebleu_does():
+    texts = ["le chat dort ici bien"], ["le chat marche ici bien"]
+    found = bleu_of_counts(bleu_counts(*texts)[0])
+    expected = sacrebleu.BLEU(tokenize="none").corpus_score(
+        texts[0], [texts[1]]
+    )
+    assert found == pytest.approx(expected.score) and found > 0
+
+
 def test_counts_need_as_many_of_both():
     with pytest.raises(ValueError, match="1 hypotheses, 2 references"):
         bleu_counts(["a"], ["a", "b"])
