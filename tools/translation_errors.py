@@ -126,10 +126,15 @@ def main() -> None:
         "pairs": {},
     }
     for pair in ("en-fr", "en-de"):
+        rows = [
+            name
+            for name, recipe in recipes.RECIPES.items()
+            if name.startswith("benchmark-") and recipe.pair == pair
+        ]
         runs = {
             f"{run['name']}-seed{run['seed']}": run["metrics"]["outputs"]
-            for prefix in recipes.BENCHMARK
-            for run in _results(f"benchmark-{prefix}{pair}")
+            for name in rows
+            for run in _results(name)
         }
         if not runs:
             continue
