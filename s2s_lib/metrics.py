@@ -96,28 +96,101 @@ def tokenized_bleu(
     Raises:
         ValueError: if the two differ in number or are empty.
     """
-    from sacremoses import MosesPunctNormalizer, MosesTokenizer
-
     _check_lengths(hypotheses=hypotheses, references=references)
-    normalizer = MosesPunctNormalizer(language)
-    tokenizer = MosesTokenizer(language)
-    sides = [
-        [
-            tokenizer.tokenize(
-                normalizer.normalize(text.lower()),
-                return_str=True,
-                escape=False,
-            )
-            for text in side
-        ]
-        for side in (hypotheses, references)
-    ]
+    sides = [moses(side, language) for side in (hypotheses, references)]
     scorer = BLEU(tokenize="none", force=True)
     result = scorer.corpus_score(sides[0], [sides[1]])
     signature = f"{scorer.get_signature()}|moses-{language}:" + version(
         "sacremoses"
     )
     return _score(result, signature.replace("case:mixed", "case:lc"))
+
+
+def moses(
+    sentences: Sequence[str],
+    language: str,
+    lowercase: bool = True,
+    escape: bool = False,
+) -> list[str]:
+    """Text with its tokens between spaces, by the rules of Moses.
+
+    Args:
+        language: as two letters.
+        escape: write `&apos;` for an apostrophe, and so on, as the script of
+            Moses does unless it is told otherwise.
+    """
+    from sacremoses import MosesPunctNormalizer, MosesTokenizer
+
+    normalizer = MosesPunctNormalizer(language)
+    tokenizer = MosesTokenizer(language)
+    return [
+        tokenizer.tokenize(
+            normalizer.normalize(text.lower() if lowercase else text),
+            return_str=True,
+            escape=escape,
+        )
+        for text in sentences
+    ]
+
+
+def bleu_counts(
+    hypotheses: Sequence[str], references: Sequence[str]
+) -> np.ndarray:
+    """What each sentence adds to a corpus BLEU, tokens between spaces.
+
+    Returns:
+        (sentences, 10): matched 1- to 4-grams, all 1- to 4-grams of the
+        hypothesis, the lengths of hypothesis and reference. Rows can be
+        added up for any part of a corpus: see `bleu_of_counts`.
+
+    Raises:
+        ValueError: if the two differ in number or are empty.
+    """
+    _check_lengths(hypotheses=hypotheses, references=references)
+    scorer = BLEU(tokenize="none", force=True, effective_order=True)
+    rows = []
+    for hypothesis, reference in zip(hypotheses, references, strict=True):
+        found = scorer.sentence_score(hypothesis, [reference])
+        sizes = [found.sys_len, found.ref_len]
+        rows.append([*found.counts, *found.totals, *sizes])
+    return np.array(rows)
+
+
+def bleu_of_counts(counts: np.ndarray) -> float:
+    """Corpus BLEU of the sum of rows of `bleu_counts`."""
+    *ngrams, length, reference_length = map(int, counts)
+    return BLEU.compute_bleu(
+        ngrams[:4],
+        ngrams[4:],
+        length,
+        reference_length,
+        smooth_method="exp",
+    ).score
+
+
+def bootstrap(
+    counts: np.ndarray, draws: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """BLEU of test sets drawn from this one (`koehn2004`).
+
+    Each has as many sentences, drawn with replacement. The same seed draws
+    the same sentences for every system, so that two arrays can be compared
+    draw by draw.
+
+    Args:
+        counts: rows of `bleu_counts`.
+
+    Returns:
+        (draws,) scores; the middle 95 % of them are an interval for BLEU.
+    """
+    draw = np.random.default_rng(seed)
+    size = len(counts)
+    return np.array(
+        [
+            bleu_of_counts(counts[draw.integers(size, size=size)].sum(0))
+            for _ in range(draws)
+        ]
+    )
 
 
 def bleu_by_length(

@@ -18,7 +18,11 @@ from s2s_lib.metrics import (
     alignment_score,
     bleu,
     bleu_by_length,
+    bleu_counts,
+    bleu_of_counts,
+    bootstrap,
     links_from_weights,
+    moses,
     perplexity,
     pointing_entropy,
     recall_by_source_position,
@@ -365,6 +369,61 @@ def test_tokenized_bleu_ignores_case_and_marks_of_the_same_kind():
         ["EIN Hund, „sagt“ er."], ['ein hund, "sagt" er.'], "de"
     )
     assert score.score == pytest.approx(100)
+
+
+def test_moses_keeps_case_and_escapes_where_it_is_asked_to():
+    text = ["L'ami & moi."]
+    assert moses(text, "fr") == ["l' ami & moi ."]
+    assert moses(text, "fr", lowercase=False) == ["L' ami & moi ."]
+    assert moses(text, "fr", escape=True) == ["l&apos; ami &amp; moi ."]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_of_sentences_add_up_to_the_bleu_of_any_part(seed):
+    hypotheses, references = sentences(40, seed)
+    counts = bleu_counts(hypotheses, references)
+    assert counts.shape == (40, 10)
+    rows = random.Random(seed).choices(range(40), k=25)
+    expected = sacrebleu.BLEU(tokenize="none").corpus_score(
+        [hypotheses[i] for i in rows], [[references[i] for i in rows]]
+    )
+    found = bleu_of_counts(counts[rows].sum(0))
+    assert found == pytest.approx(expected.score)
+
+
+def test_counts_without_a_common_4_gram_are_smoothed_as_sacrebleu_does():
+    texts = ["le chat dort ici bien"], ["le chat marche ici bien"]
+    found = bleu_of_counts(bleu_counts(*texts)[0])
+    expected = sacrebleu.BLEU(tokenize="none").corpus_score(
+        texts[0], [texts[1]]
+    )
+    assert found == pytest.approx(expected.score) and found > 0
+
+
+def test_counts_need_as_many_of_both():
+    with pytest.raises(ValueError, match="1 hypotheses, 2 references"):
+        bleu_counts(["a"], ["a", "b"])
+
+
+def test_bootstrap_draws_the_same_sentences_for_the_same_seed():
+    hypotheses, references = sentences(60, 0)
+    counts = bleu_counts(hypotheses, references)
+    scores = bootstrap(counts, draws=200)
+    assert scores.shape == (200,) and len(set(scores)) > 150
+    assert (scores == bootstrap(counts, draws=200)).all()
+    assert (scores != bootstrap(counts, draws=200, seed=1)).any()
+    whole = bleu_of_counts(counts.sum(0))
+    assert scores.min() < whole < scores.max()
+    assert scores.mean() == pytest.approx(whole, abs=scores.std())
+    # Four times as many sentences: about half the spread.
+    many = bootstrap(np.tile(counts, (4, 1)), draws=200)
+    assert many.std() == pytest.approx(scores.std() / 2, rel=0.3)
+
+
+def test_bootstrap_of_one_sentence_is_its_score():
+    counts = bleu_counts(["le chat dort bien"], ["le chat dort bien ici"])
+    scores = bootstrap(counts, draws=5)
+    assert set(scores) == {bleu_of_counts(counts[0])}
 
 
 def test_tokenized_bleu_needs_as_many_of_both():

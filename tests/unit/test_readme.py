@@ -75,3 +75,31 @@ def test_the_command_has_the_settings_of_the_recipe():
             owner = recipe.training
         value = getattr(owner, field)
         assert type(value)(text) == value, name
+
+
+def test_the_command_in_chapter_18_has_the_settings_of_its_recipe():
+    from s2s_lib.recipes import RECIPES
+
+    path = ROOT / "chapters" / "18_real_benchmark.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells)
+    command = text[text.index("train --corpus train.en,train.fr") :]
+    command = command[: command.index("```")].replace("\\\n", " ")
+    given = dict(re.findall(r"--([a-z-]+)(?: ([^-\s]\S*))?", command))
+    recipe = RECIPES["benchmark-en-fr"]
+    assert given.pop("architecture") == "transformer"
+    assert given.pop("pair") == recipe.pair
+    assert int(given.pop("beam")) == recipe.beam_size
+    for name in ("corpus", "out", "model"):
+        given.pop(name)
+    settings = [recipe, recipe.model, recipe.training]
+    for name, text in given.items():
+        field = name.replace("-", "_")
+        (owner,) = (part for part in settings if hasattr(part, field))
+        value = getattr(owner, field)
+        assert value is True or type(value)(text) == value, name
+    # What the command leaves out has the default of its class.
+    for part in settings[1:]:
+        for field, value in vars(part).items():
+            if field.replace("_", "-") not in given:
+                assert value == getattr(type(part)(), field), field

@@ -1,0 +1,166 @@
+"""Errors of the benchmark's translations: ``results/multi30k-errors.json``.
+
+`python -m tools.translation_errors` reads the translations of the test split
+in the results files of the benchmark, and the test split itself, which the
+book cannot ship. It counts kinds of errors, scores the same translations in
+right and wrong ways, and quotes a few sentences.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from s2s_lib import corpora, errors, recipes
+from s2s_lib.grammar import SentencePair
+from s2s_lib.metrics import bleu_counts, bleu_of_counts, bootstrap, moses
+from s2s_lib.vocab import tokenize
+
+DRAWN = 30  # sentences quoted by chance
+EXAMPLES = 2  # and so many of each kind of error
+
+
+def quoted(kinds: Sequence[str]) -> tuple[list[int], dict[str, list[int]]]:
+    """Which sentences to quote: some by chance, and the first of each kind.
+
+    Returns:
+        drawn, by rising number; and kind -> sentences of that kind.
+    """
+    drawn = sorted(random.Random(0).sample(range(len(kinds)), DRAWN))
+    rest = [i for i in range(len(kinds)) if i not in drawn]
+    examples = {
+        kind: [i for i in rest if kinds[i] == kind][:EXAMPLES]
+        for kind in errors.KINDS
+    }
+    return drawn, examples
+
+
+def interval(scores: np.ndarray) -> list[float]:
+    """The middle 95 % of numbers."""
+    return [float(edge) for edge in np.percentile(scores, [2.5, 97.5])]
+
+
+def by_length(
+    counts: np.ndarray, lengths: Sequence[int]
+) -> list[dict[str, Any]]:
+    """BLEU of each length bucket, with its sentences and its interval."""
+    rows = []
+    for low, high in corpora.LENGTH_BUCKETS:
+        inside = counts[[low <= length <= high for length in lengths]]
+        if len(inside):
+            rows.append(
+                {
+                    "lengths": [low, high],
+                    "sentences": len(inside),
+                    "bleu": bleu_of_counts(inside.sum(0)),
+                    "interval": interval(bootstrap(inside)),
+                }
+            )
+    return rows
+
+
+def measure(
+    runs: dict[str, list[str]],
+    pairs: Sequence[SentencePair],
+    references: Sequence[str],
+    known: set[str],
+    language: str,
+) -> dict[str, Any]:
+    """What the file has of one pair of languages.
+
+    Args:
+        runs: name -> the translations of `pairs`, lower-cased; the first is
+            the one that the others are compared with, and whose errors are
+            quoted.
+        references: with their capitals.
+        known: the words of the target side of training.
+        language: of the target.
+    """
+    lower = [text.lower() for text in references]
+    lengths = [len(pair.source) for pair in pairs]
+    truth = moses(lower, language)
+    models, kinds_of, first = {}, {}, None
+    for name, texts in runs.items():
+        words = [tokenize(text) for text in texts]
+        unknown = sorted({*chain(*words)} - known)
+        kinds_of[name] = [
+            errors.kind_of(pair.source, output, pair.target, language, unknown)
+            for pair, output in zip(pairs, words, strict=True)
+        ]
+        counts = bleu_counts(moses(texts, language), truth)
+        drawn_scores = bootstrap(counts)
+        first = drawn_scores if first is None else first
+        seen = Counter(kinds_of[name])
+        models[name] = {
+            "unknown": unknown,
+            "kinds": {kind: seen[kind] for kind in errors.KINDS},
+            "scores": errors.scores(texts, references, language),
+            "interval": interval(drawn_scores),
+            "first_ahead_by": interval(first - drawn_scores),
+            "by_length": by_length(counts, lengths),
+        }
+    drawn, examples = quoted(next(iter(kinds_of.values())))
+    numbers = sorted({*drawn, *chain(*examples.values())})
+    return {
+        "models": models,
+        "drawn": drawn,
+        "examples": examples,
+        "sentences": {
+            str(i): {
+                "source": pairs[i].source_text,
+                "reference": references[i],
+            }
+            for i in numbers
+        },
+    }
+
+
+def main() -> None:
+    """Write the file, of all results files of the benchmark."""
+    found: dict[str, Any] = {
+        "command": "python -m tools.translation_errors",
+        "pairs": {},
+    }
+    for pair in ("en-fr", "en-de"):
+        rows = [
+            name
+            for name, recipe in recipes.RECIPES.items()
+            if name.startswith("benchmark-") and recipe.pair == pair
+        ]
+        runs = {
+            f"{run['name']}-seed{run['seed']}": run["metrics"]["outputs"]
+            for name in rows
+            for run in _results(name)
+        }
+        if not runs:
+            continue
+        corpus = corpora.multi30k(pair)
+        cased = corpora.multi30k(pair, lowercase=False)
+        found["pairs"][pair] = {
+            "corpus_fingerprint": corpus.fingerprint()
+        } | measure(
+            runs,
+            corpus.test,
+            [pair.target_sentence for pair in cased.test],
+            set(chain.from_iterable(pair.target for pair in corpus.train)),
+            corpus.target_language,
+        )
+    path = recipes.results_dir() / "multi30k-errors.json"
+    text = json.dumps(recipes.rounded(found), indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    print(path)
+
+
+def _results(name: str) -> list[dict[str, Any]]:
+    try:
+        return recipes.load_results(name)
+    except FileNotFoundError:
+        return []
+
+
+if __name__ == "__main__":
+    main()
