@@ -1124,7 +1124,7 @@ RECIPES: dict[str, Recipe] = {
         for name, model in BENCHMARK.items()
         for pair in ("en-fr", "en-de")
     },
-    # As many updates as the literature's (`wu2021`), for its figures.
+    # The Transformer once more, with twice the updates.
     **{
         f"benchmark-long-{pair}": _change(
             TINY, {}, {"steps": 8000, "evaluate_every": 200}, pair=pair

@@ -54,6 +54,9 @@ def test_each_row_of_the_benchmark_is_in_the_table_and_no_other():
         if result["recipe"]["corpus"] == "multi30k":
             assert "1 thread(s)" in result["machine"]
             expected.add(benchmark_row(result))
+            assert f"`{result['metrics']['signature']}`" in README
+            tokenised = result["metrics"]["bleu_tokenized"]["signature"]
+            assert f"`{tokenised}`" in README
     found = {row for row in README.splitlines() if "`benchmark-" in row}
     assert {row for row in found if row.startswith("|")} == expected
 
