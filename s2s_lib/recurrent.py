@@ -682,7 +682,8 @@ class RecurrentModel(nn.Module):
     ]:
         """Teacher forcing: logits of all steps, and the attention's weights.
 
-        The weights are None without attention.
+        The weights are None without attention. Where `target_in` is padding
+        both mean nothing.
         """
         hidden, weights = self.hidden(memory, target_in)
         return self.output(hidden), weights

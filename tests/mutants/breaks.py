@@ -527,8 +527,8 @@ BREAKS = (
     Break(
         "BLEU by Moses's rules minds the case",
         "metrics",
-        "normalizer.normalize(text.lower())",
-        "normalizer.normalize(text)",
+        "text.lower() if lowercase else text",
+        "text",
         ("metrics",),
     ),
     Break(

@@ -34,7 +34,7 @@ def test_the_table_repeats_the_results_files(model, name):
 
 
 def benchmark_row(result):
-    """The line of a table that says what a results file of the benchmark says."""
+    """The line of the table for a results file of the benchmark."""
     recipe, metrics = result["recipe"], result["metrics"]
     kind = {None: "Transformer", "none": "GRU without attention"}.get(
         recipe["model"].get("attention"), "GRU with attention"
