@@ -61,6 +61,22 @@ def test_each_row_of_the_benchmark_is_in_the_table_and_no_other():
     assert {row for row in found if row.startswith("|")} == expected
 
 
+def test_the_speeds_are_those_of_the_benchmark():
+    path = ROOT / "benchmarks/results/translation.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    works = (
+        "training step, 128 pairs sorted by length",
+        "training step, 128 pairs unsorted",
+        "greedy search, 64 sentences",
+        "beam search (5), 64 sentences",
+    )
+    ratios = {(row["peer"], row["work"]): row["ratio"] for row in rows}
+    for peer in ("D2L 1.0.3", "JoeyNMT 2.3"):
+        cells = [ratios.get((peer, work), "") for work in works]
+        text = " | ".join([peer, *map(str, cells)])
+        assert f"| {text}" in README, text
+
+
 def test_the_command_has_the_settings_of_the_recipe():
     from s2s_lib.recipes import RECIPES
 
