@@ -109,6 +109,20 @@ BREAKS = (
         ("search", "invariants"),
     ),
     Break(
+        "beginnings in a beam read the source of another sentence",
+        "batches",
+        "repeat_interleave(to // rows)",
+        "repeat(to // rows)",
+        ("invariants",),
+    ),
+    Break(
+        "rows that leave teacher forcing come back as others",
+        "recurrent",
+        "rows.append(order[:count])",
+        "rows.append(torch.arange(count))",
+        ("invariants",),
+    ),
+    Break(
         "padding may be generated",
         "search",
         "log_probs[..., PAD] = log_probs[..., SOS] = -torch.inf",

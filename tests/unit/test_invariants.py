@@ -12,7 +12,7 @@ from functools import cache, partial
 import pytest
 import torch
 
-from s2s_lib.batches import pad, spread_rows, take_rows
+from s2s_lib.batches import pad, take_rows
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.search import beam, greedy, n_best, sample
 from s2s_lib.transformer import (
@@ -568,10 +568,11 @@ def test_rows_side_by_side_share_a_memory(model):
     memory, count = read(model), len(SOURCES)
     with torch.no_grad():
         _, state, _ = model.step(memory, TARGETS[:, 0], None)
-        state = spread_rows(state, count, 3 * count)
+        beside = torch.arange(count).repeat_interleave(3)
+        state = take_rows(state, beside)
         token = torch.arange(3 * count) % TARGET_SIZE
         for _ in range(2):
-            copied = spread_rows(memory, count, 3 * count)
+            copied = take_rows(memory, beside)
             expected, after, seen = model.step(copied, token, state)
             found, state, weights = model.step(memory, token, state)
             torch.testing.assert_close(found, expected)
