@@ -95,7 +95,8 @@ def _draw(
     index = picked.expand(-1, -1, states.shape[-1])
     context = states.gather(1, index)  # context: (batch, steps, value)
     vector = decoder.attentional(context, hidden)
-    logits = decoder.output(decoder.dropout(vector))
+    vector = decoder.projection(decoder.dropout(vector))
+    logits = decoder.output(vector)
     mask = batch.target_mask
     loss = nn.functional.cross_entropy(
         logits[mask], batch.target_out[mask], reduction="none"

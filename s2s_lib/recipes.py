@@ -20,16 +20,18 @@ from functools import lru_cache
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from s2s_lib import bugs, captions, corpora
 from s2s_lib.attention import SCORES
 from s2s_lib.batches import collate, encode_pairs
 from s2s_lib.grammar import SentencePair
+from s2s_lib.losses import CHUNK
 from s2s_lib.metrics import (
     accuracy_by_position,
     alignment_by_class,
@@ -53,7 +55,6 @@ from s2s_lib.training import (
     fit,
     load_tensors,
     save_tensors,
-    total_loss,
 )
 from s2s_lib.transformer import (
     POSITIONS,
@@ -66,8 +67,8 @@ from s2s_lib.vocab import Vocabulary, detokenize
 # The modules whose code decides what a training ends in.
 _DETERMINES = (
     "vocab", "subwords", "lexicon", "grammar", "captions", "corpora",
-    "batches", "losses", "attention", "recurrent", "transformer", "hard",
-    "bugs", "training",
+    "batches", "losses", "attention", "embeddings", "recurrent",
+    "transformer", "hard", "bugs", "training",
 )  # fmt: skip
 REAL = ("multi30k", "tatoeba")  # corpora of real sentences
 LONG = 20  # "long" sentences have more source tokens than this
@@ -425,20 +426,35 @@ def validate(
 ) -> dict[str, float]:
     """Loss, BLEU and, where there are weights and gold links, alignment
     error rate on the validation split, for the learning curve."""
-    encoded = encode_pairs(
-        trained.pairs(pairs), trained.source_vocab, trained.target_vocab
-    )
     outputs = trained.translate([pair.source for pair in pairs])
     score = bleu(
         [detokenize(tokens) for tokens in outputs],
         [pair.target_sentence for pair in pairs],
     )
-    total, tokens = total_loss(trained.model, encoded)
-    row = {"valid_loss": total / tokens, "valid_bleu": score.score}
-    alignment = evaluate_alignment(trained, pairs)
+    forced = _forced(trained, pairs)
+    row = {
+        "valid_loss": forced.total / forced.tokens,
+        "valid_bleu": score.score,
+    }
+    alignment = evaluate_alignment(trained, pairs, forced)
     if alignment is not None:
         row["valid_aer"] = alignment["error_rate"]
     return row
+
+
+class Forced(NamedTuple):
+    """What a model makes of pairs while their true translations are fed.
+
+    `total` is the negative log-likelihood of all `tokens`, `<eos>` among
+    them, in nats. For each pair and position but that of `<eos>`,
+    `predictions` are the most probable ids and `weights` those of the
+    attention, or None without one.
+    """
+
+    total: float
+    tokens: int
+    predictions: list[Tensor]
+    weights: list[Tensor | None]
 
 
 def forced_predictions(
@@ -448,13 +464,17 @@ def forced_predictions(
 
     The tokens are those of the model: with subwords they are pieces.
     """
+    return _named_ids(trained, _forced(trained, pairs, batch_size))
+
+
+def _named_ids(trained: Trained, forced: Forced) -> list[list[str]]:
     # One id at a time: a wrong <eos> must not end the sentence.
     return [
         [
             (trained.target_vocab.decode([i]) or ["<eos>"])[0]
             for i in ids.tolist()
         ]
-        for ids, _ in _forced(trained, pairs, batch_size)
+        for ids in forced.predictions
     ]
 
 
@@ -471,20 +491,26 @@ def forced_weights(
     Raises:
         ValueError: if the model has no attention.
     """
-    grids = [weights for _, weights in _forced(trained, pairs, batch_size)]
-    if any(grid is None for grid in grids):
+    weights = _forced(trained, pairs, batch_size).weights
+    if any(grid is None for grid in weights):
         raise ValueError("this model has no attention, and so no weights")
-    grids = [grid.float().cpu().numpy() for grid in grids]
-    if not trained.recipe.subwords:
-        return grids
     return [
-        _by_word(
-            grid,
-            [*map(len, trained.target_vocab.pieces(pair.target))],
-            [*map(len, trained.source_vocab.pieces(pair.source)), 1],
-        )
-        for grid, pair in zip(grids, trained.pairs(pairs), strict=True)
+        _grid(trained, pair, grid)
+        for pair, grid in zip(pairs, weights, strict=True)
     ]
+
+
+def _grid(trained: Trained, pair: SentencePair, weights: Tensor) -> np.ndarray:
+    """The weights of one pair, between words."""
+    grid = weights.float().cpu().numpy()
+    if not trained.recipe.subwords:
+        return grid
+    (pair,) = trained.pairs([pair])
+    return _by_word(
+        grid,
+        [*map(len, trained.target_vocab.pieces(pair.target))],
+        [*map(len, trained.source_vocab.pieces(pair.source)), 1],
+    )
 
 
 def _by_word(
@@ -501,33 +527,46 @@ def _by_word(
 
 
 def _forced(
-    trained: Trained, pairs: Sequence[SentencePair], batch_size: int
-) -> list[tuple[Tensor, Tensor | None]]:
-    """Most probable ids and weights of each sentence, without its `<eos>`.
+    trained: Trained, pairs: Sequence[SentencePair], batch_size: int = 128
+) -> Forced:
+    """All that is known of pairs after one pass with teacher forcing.
 
     Sentences of similar length share a batch: there is less padding.
     """
-    trained.model.eval()
-    device = next(trained.model.parameters()).device
+    model = trained.model.eval()
+    device = next(model.parameters()).device
     encoded = encode_pairs(
         trained.pairs(pairs), trained.source_vocab, trained.target_vocab
     )
-    found = {}
+    # Of a large vocabulary, the logits of a few positions at a time.
+    positions = max(1, CHUNK // len(trained.target_vocab))
+    total, found = 0.0, {}
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].target))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = collate([encoded[i] for i in rows]).to(device)
+        real, ids = batch.target_mask, []
         with torch.no_grad():
-            memory = trained.model.encode(batch.source, batch.source_mask)
-            logits, weights = trained.model.decode(memory, batch.target_in)
-        ids = logits.argmax(2)
+            memory = model.encode(batch.source, batch.source_mask)
+            hidden, weights = model.hidden(memory, batch.target_in)
+            for vectors, true in zip(
+                hidden[real].split(positions),
+                batch.target_out[real].split(positions),
+                strict=True,
+            ):
+                logits = model.output(vectors).float()
+                total += float(cross_entropy(logits, true, reduction="sum"))
+                ids.append(logits.argmax(1))
+        ids = torch.cat(ids).split(real.sum(1).tolist())
         for row, i in enumerate(rows):
             words, tokens = len(encoded[i].target) - 1, len(encoded[i].source)
             found[i] = (
-                ids[row, :words],
+                ids[row][:words],
                 None if weights is None else weights[row, :words, :tokens],
             )
-    return [found[i] for i in range(len(encoded))]
+    predictions, grids = zip(*map(found.get, range(len(pairs))), strict=True)
+    tokens = sum(len(pair.target) for pair in encoded)
+    return Forced(total, tokens, list(predictions), list(grids))
 
 
 def _aligns(trained: Trained) -> bool:
@@ -537,9 +576,14 @@ def _aligns(trained: Trained) -> bool:
 
 
 def evaluate_alignment(
-    trained: Trained, pairs: Sequence[SentencePair]
+    trained: Trained,
+    pairs: Sequence[SentencePair],
+    forced: Forced | None = None,
 ) -> dict[str, Any] | None:
     """How the attention fits the gold links, the true translation fed.
+
+    Args:
+        forced: what the model makes of `pairs`, where that is known.
 
     Returns:
         error_rate, precision and recall of the largest weights, entropy of
@@ -548,10 +592,14 @@ def evaluate_alignment(
         without attention and for pairs without gold links, and for
         pictures: see `evaluate_captions`.
     """
-    pairs = [pair for pair in pairs if pair.sure]
-    if not _aligns(trained) or not pairs:
+    linked = [i for i, pair in enumerate(pairs) if pair.sure]
+    if not _aligns(trained) or not linked:
         return None
-    grids = forced_weights(trained, pairs)
+    if forced is None:
+        grids = forced_weights(trained, [pairs[i] for i in linked])
+    else:
+        grids = [_grid(trained, pairs[i], forced.weights[i]) for i in linked]
+    pairs = [pairs[i] for i in linked]
     read = trained.pairs(pairs)
     links = [
         links_from_weights(grid, len(pair.source))
@@ -602,11 +650,13 @@ def evaluate_captions(
     trained: Trained,
     pairs: Sequence[SentencePair],
     outputs: Sequence[Sequence[str]],
+    forced: Forced | None = None,
 ) -> dict[str, Any]:
     """What is measured of captions alone.
 
     Args:
         outputs: the captions that the model gave to the pictures of `pairs`.
+        forced: what the model makes of `pairs`, where that is known.
 
     Returns:
         examples, the captions of the first picture of 1, 2 ... shapes;
@@ -630,12 +680,9 @@ def evaluate_captions(
         ):
             right = i < len(output) and output[i] == word
             words.setdefault(kind, []).append(right)
-    swapped = captions.with_other_pictures(pairs)
-    vocabs = trained.source_vocab, trained.target_vocab
-    losses = []
-    for rows in (pairs, swapped):
-        total, tokens = total_loss(trained.model, encode_pairs(rows, *vocabs))
-        losses.append(total / tokens)
+    others = captions.with_other_pictures(pairs)
+    right = _forced(trained, pairs) if forced is None else forced
+    wrong = _forced(trained, others)
     firsts = [numbers.index(count) for count in counts if count in numbers]
     result = {
         "examples": [list(outputs[first]) for first in firsts],
@@ -653,19 +700,19 @@ def evaluate_captions(
             kind: sum(right) / len(right)
             for kind, right in sorted(words.items())
         },
-        "loss": losses[0],
-        "wrong_picture_loss": losses[1],
+        "loss": right.total / right.tokens,
+        "wrong_picture_loss": wrong.total / wrong.tokens,
     }
     if trained.recipe.model.attends:
+        # The same pictures and captions as `others`, with other links.
         shown = captions.with_other_pictures(pairs, "picture")
-        for name, rows in (
-            ("pointing", pairs),
-            ("wrong_picture_pointing", swapped),
-            ("shown_picture_pointing", shown),
+        for name, rows, weights in (
+            ("pointing", pairs, right.weights),
+            ("wrong_picture_pointing", others, wrong.weights),
+            ("shown_picture_pointing", shown, wrong.weights),
         ):
-            result[name] = captions.pointing(
-                forced_weights(trained, rows), rows
-            )
+            grids = [grid.float().cpu().numpy() for grid in weights]
+            result[name] = captions.pointing(grids, rows)
     return result
 
 
@@ -700,9 +747,7 @@ def evaluate(
     texts = [detokenize(tokens) for tokens in outputs]
     references = [pair.target_sentence for pair in pairs]
     score = bleu(texts, references)
-    encoded = encode_pairs(
-        trained.pairs(pairs), trained.source_vocab, trained.target_vocab
-    )
+    forced = _forced(trained, pairs)
     long = [i for i, s in enumerate(sources) if len(s) > LONG]
     if trained.recipe.model.encoder == "image":
         long = []  # a picture has regions, and not one position per word
@@ -729,17 +774,17 @@ def evaluate(
         "bleu_by_length": bleu_by_length(
             texts, references, lengths, corpora.LENGTH_BUCKETS
         ),
-        "perplexity": perplexity(*total_loss(trained.model, encoded)),
+        "perplexity": perplexity(forced.total, forced.tokens),
         "exact": sum(same) / len(same),
         "length_ratio": sum(map(len, outputs)) / sum(map(len, targets)),
-        "alignment": evaluate_alignment(trained, pairs),
+        "alignment": evaluate_alignment(trained, pairs, forced),
         "example": example(trained, pairs),
-        "captions": evaluate_captions(trained, pairs, outputs)
+        "captions": evaluate_captions(trained, pairs, outputs, forced)
         if trained.recipe.model.encoder == "image"
         else None,
         "accuracy_by_position": {
             "teacher_forced": accuracy_by_position(
-                forced_predictions(trained, pairs), pieces[1]
+                _named_ids(trained, forced), pieces[1]
             ),
             "free_running": accuracy_by_position(*pieces),
         },

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from s2s_lib.attention import SCORES, SELECTIONS, attend, make_score, select
 from s2s_lib.batches import check_source_mask, spread_rows, take_rows
 from s2s_lib.captions import ImageEncoder
+from s2s_lib.embeddings import ScaledEmbedding, share_table
 from s2s_lib.vocab import PAD
 
 # Rows of a batch that have only padding left leave it when no more than this
@@ -148,6 +149,10 @@ class RecurrentConfig:
         selection: "soft" averages over all positions, "hard" and
             "straight_through" take one; see `attention.select`.
         encoder: "text", or "image" for the pictures of `captions`.
+        shared_embeddings: one table for the words of the source, of the
+            target and, turned round, of the output layer (`press2017`);
+            both sides need one vocabulary. One more layer brings what the
+            logits are made of to the size of a word.
 
     Raises:
         ValueError: if a value is outside what is listed here.
@@ -167,6 +172,7 @@ class RecurrentConfig:
     coverage: bool = False
     selection: str = "soft"
     encoder: str = "text"
+    shared_embeddings: bool = False
 
     def __post_init__(self):
         choices = {
@@ -210,6 +216,11 @@ class RecurrentConfig:
                 "coverage tells the keys what was read, and the location "
                 "score does not look at keys; take another score"
             )
+        if self.shared_embeddings and self.encoder != "text":
+            raise ValueError(
+                "shared_embeddings needs an encoder of text; leave encoder "
+                "as it is by default"
+            )
         if self.input_feeding and self.query == "before":
             raise ValueError(
                 'input_feeding needs query="after"; with "before" the '
@@ -225,6 +236,18 @@ class RecurrentConfig:
             batch_first=True,
             dropout=self.dropout if num_layers > 1 else 0.0,
         )
+
+    def table(self, vocab_size: int) -> nn.Embedding:
+        """The vectors of the words of one side."""
+        kind = ScaledEmbedding if self.shared_embeddings else nn.Embedding
+        return kind(vocab_size, self.embedding_size, padding_idx=PAD)
+
+    def writer(self, vocab_size: int) -> tuple[nn.Module, nn.Linear]:
+        """What makes the decoder's vector one for `output`, and `output`."""
+        if not self.shared_embeddings:
+            return nn.Identity(), nn.Linear(self.hidden_size, vocab_size)
+        between = nn.Linear(self.hidden_size, self.embedding_size, bias=False)
+        return between, nn.Linear(self.embedding_size, vocab_size)
 
     @property
     def attends(self) -> bool:
@@ -282,9 +305,7 @@ class Encoder(nn.Module):
 
     def __init__(self, vocab_size: int, config: RecurrentConfig):
         super().__init__()
-        self.embedding = nn.Embedding(
-            vocab_size, config.embedding_size, padding_idx=PAD
-        )
+        self.embedding = config.table(vocab_size)
         self.dropout = nn.Dropout(config.dropout)
         directions = 2 if config.bidirectional else 1
         self.state_size = directions * config.hidden_size
@@ -346,15 +367,13 @@ class Decoder(nn.Module):
     ):
         super().__init__()
         self.every_step = config.context == "every_step"
-        self.embedding = nn.Embedding(
-            vocab_size, config.embedding_size, padding_idx=PAD
-        )
+        self.embedding = config.table(vocab_size)
         self.dropout = nn.Dropout(config.dropout)
         extra = context_size if self.every_step else 0
         self.loop = config.loop(
             config.embedding_size + extra, config.num_layers
         )
-        self.output = nn.Linear(config.hidden_size, vocab_size)
+        self.projection, self.output = config.writer(vocab_size)
 
     def forward(
         self,
@@ -371,7 +390,7 @@ class Decoder(nn.Module):
         tokens: Int[Tensor, "batch steps"],
         memory: Memory,
         state: State | None,
-    ) -> tuple[Float[Tensor, "batch steps hidden"], State, None]:
+    ) -> tuple[Float[Tensor, "batch steps vector"], State, None]:
         """The same, with what `output` makes the logits of in their place."""
         state = memory.initial if state is None else state
         inputs = self.dropout(self.embedding(tokens))
@@ -382,7 +401,7 @@ class Decoder(nn.Module):
             repeated = context[:, None].expand(-1, tokens.shape[1], -1)
             inputs = torch.cat([inputs, repeated], dim=-1)
         hidden, state = run_loop(self.loop, inputs, state)
-        return self.dropout(hidden), state, None
+        return self.projection(self.dropout(hidden)), state, None
 
 
 def run_loop(
@@ -425,9 +444,7 @@ class AttentionDecoder(nn.Module):
         super().__init__()
         self.config = config
         hidden = config.hidden_size
-        self.embedding = nn.Embedding(
-            vocab_size, config.embedding_size, padding_idx=PAD
-        )
+        self.embedding = config.table(vocab_size)
         self.dropout = nn.Dropout(config.dropout)
         extra = value_size if config.query == "before" else 0
         extra += hidden if config.input_feeding else 0
@@ -437,7 +454,7 @@ class AttentionDecoder(nn.Module):
         self.score = make_score(config.attention, hidden, value_size, hidden)
         if config.query == "after":
             self.combine = nn.Linear(value_size + hidden, hidden, bias=False)
-        self.output = nn.Linear(hidden, vocab_size)
+        self.projection, self.output = config.writer(vocab_size)
         self.stepwise = (
             config.query == "before" or config.input_feeding or config.coverage
         )
@@ -525,7 +542,7 @@ class AttentionDecoder(nn.Module):
         memory: Memory,
         state: AttentionState | None,
     ) -> tuple[
-        Float[Tensor, "batch steps hidden"],
+        Float[Tensor, "batch steps vector"],
         AttentionState,
         Float[Tensor, "batch steps source_steps"],
     ]:
@@ -540,14 +557,15 @@ class AttentionDecoder(nn.Module):
             vectors.append(vector)
             weights.append(used)
         vector = torch.cat(vectors, dim=1)  # vector: (batch, steps, hidden)
-        return self.dropout(vector), state, torch.cat(weights, dim=1)
+        vector = self.projection(self.dropout(vector))
+        return vector, state, torch.cat(weights, dim=1)
 
     def teach(
         self,
         tokens: Int[Tensor, "batch steps"],
         memory: Memory,
     ) -> tuple[
-        Float[Tensor, "batch steps hidden"],
+        Float[Tensor, "batch steps vector"],
         Float[Tensor, "batch steps source_steps"],
     ]:
         """Vectors and weights of all steps, from the first one on.
@@ -588,7 +606,7 @@ class AttentionDecoder(nn.Module):
             return whole.index_put(where, part)
 
         vector, weights = map(placed, zip(*found, strict=True))
-        return self.dropout(vector), weights
+        return self.projection(self.dropout(vector)), weights
 
     def _advance(
         self, inputs: Tensor, memory: Memory, state: AttentionState
@@ -653,6 +671,10 @@ class RecurrentModel(nn.Module):
             self.decoder = AttentionDecoder(
                 target_vocab_size, self.encoder.state_size, config
             )
+        if config.shared_embeddings:
+            share_table(
+                self.output, self.encoder.embedding, self.decoder.embedding
+            )
 
     def encode(
         self,
@@ -691,7 +713,7 @@ class RecurrentModel(nn.Module):
     def hidden(
         self, memory: Memory, target_in: Int[Tensor, "batch target_steps"]
     ) -> tuple[
-        Float[Tensor, "batch target_steps hidden"],
+        Float[Tensor, "batch target_steps vector"],
         Float[Tensor, "batch target_steps source_steps"] | None,
     ]:
         """`decode` up to the vectors that `output` makes the logits of."""

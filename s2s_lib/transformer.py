@@ -10,7 +10,6 @@ Every tensor in a memory or a state has the batch as its first dimension; the
 search relies on that when it drops finished sentences or copies beams.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from torch.nn import functional
 from s2s_lib.attention import attend
 from s2s_lib.batches import check_source_mask, spread_rows
 from s2s_lib.captions import ImageEncoder
+from s2s_lib.embeddings import ScaledEmbedding, share_table
 from s2s_lib.vocab import PAD, UNK
 
 POSITIONS = ("sinusoidal", "learned", "rotary", "none")
@@ -394,17 +394,9 @@ class Stack(nn.Module):
         super().__init__()
         self.config = config
         size = config.hidden_size
-        # Small weights times a large factor: the same input at first, and
-        # it learns faster, since an update of Adam is no smaller for it.
-        self.scale = math.sqrt(size)
-        self.embedding = nn.Embedding(vocab_size, size, padding_idx=PAD)
-        tables = [self.embedding]
+        self.embedding = ScaledEmbedding(vocab_size, size, padding_idx=PAD)
         if config.positions == "learned":
-            self.positions = nn.Embedding(config.max_positions, size)
-            tables.append(self.positions)
-        with torch.no_grad():
-            for table in tables:
-                table.weight /= self.scale
+            self.positions = ScaledEmbedding(config.max_positions, size)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(
             Layer(config, cross) for _ in range(config.num_layers)
@@ -424,7 +416,7 @@ class Stack(nn.Module):
         Raises:
             ValueError: if a position is beyond the table of learned ones.
         """
-        x = self.embedding(tokens) * self.scale
+        x = self.embedding(tokens)
         if self.config.positions == "sinusoidal":
             x = x + sinusoidal(positions, x.shape[-1]).to(x.dtype)
         elif self.config.positions == "learned":
@@ -435,7 +427,7 @@ class Stack(nn.Module):
                     f"positions, which has {self.config.max_positions} "
                     "rows, from 0; shorten the text or set max_positions"
                 )
-            x = x + self.positions(positions) * self.scale
+            x = x + self.positions(positions)
         return self.dropout(x)
 
     def forward(
@@ -545,14 +537,11 @@ class TransformerModel(nn.Module):
         self.decoder = Stack(target_vocab_size, config, cross=True)
         self.output = nn.Linear(config.hidden_size, target_vocab_size)
         if config.shared_embeddings:
-            if source_vocab_size != target_vocab_size:
-                raise ValueError(
-                    "shared_embeddings needs one vocabulary for both sides, "
-                    f"not {source_vocab_size} and {target_vocab_size} ids"
-                )
-            table = self.decoder.embedding.weight
-            self.encoder.stack.embedding.weight = table
-            self.output.weight = table
+            share_table(
+                self.output,
+                self.encoder.stack.embedding,
+                self.decoder.embedding,
+            )
 
     def encode(
         self,

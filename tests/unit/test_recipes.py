@@ -13,13 +13,14 @@ import torch
 from sacrebleu.metrics import BLEU
 
 from s2s_lib import captions, corpora, grammar, recipes, training
+from s2s_lib.batches import encode_pairs
 from s2s_lib.corpora import LENGTH_BUCKETS, ParallelCorpus
 from s2s_lib.grammar import SentencePair
 from s2s_lib.metrics import recall_by_source_position, tokenized_bleu
 from s2s_lib.recipes import Recipe, Trained
 from s2s_lib.recurrent import RecurrentConfig
 from s2s_lib.search import n_best
-from s2s_lib.training import CheckpointError, TrainingConfig
+from s2s_lib.training import CheckpointError, TrainingConfig, total_loss
 from s2s_lib.transformer import (
     DecoderOnlyModel,
     TransformerConfig,
@@ -132,6 +133,7 @@ OTHER_MODEL = {
     "context_size": 3,
     "attention": "dot",
     "encoder": "image",
+    "shared_embeddings": True,
 }
 # These need attention, so they differ from a model with attention.
 OTHER_ATTENTION = {
@@ -211,7 +213,7 @@ def test_the_fingerprint_changes_with_every_field():
         variants.append(replace(TINY, model=model))
     prints = [recipes.fingerprint(variant, 0) for variant in variants]
     prints.append(recipes.fingerprint(TINY, 1))
-    assert len(set(prints)) == len(prints) == 1 + 10 + 6 + 14 + 8 + 13 + 1
+    assert len(set(prints)) == len(prints) == 1 + 11 + 6 + 14 + 8 + 13 + 1
     assert recipes.fingerprint(TINY, 0) == prints[0]
 
 
@@ -615,6 +617,28 @@ def test_recall_is_of_long_sentences_with_gold_links(monkeypatch):
     monkeypatch.setattr(Trained, "translate", lambda *a, **k: halves)
     found = recipes.evaluate(trained, bare)
     assert found["recall_by_source_position"] is None
+
+
+def test_one_pass_tells_loss_predictions_and_weights(monkeypatch):
+    """The loss of all tokens, however few logits are made at a time."""
+    trained = recipes.build(LOOKING, CORPUS, 0)
+    encoded = encode_pairs(
+        CORPUS.test, trained.source_vocab, trained.target_vocab
+    )
+    total, tokens = total_loss(trained.model, encoded)
+    whole = recipes._forced(trained, CORPUS.test)
+    assert (whole.total, whole.tokens) == (pytest.approx(total), tokens)
+    monkeypatch.setattr(recipes, "CHUNK", 3 * len(trained.target_vocab))
+    parts = recipes._forced(trained, CORPUS.test, batch_size=7)
+    assert parts.total == pytest.approx(total)
+    rows = zip(whole.predictions, parts.predictions, strict=True)
+    assert all(a.tolist() == b.tolist() for a, b in rows)
+    found, alone = (
+        recipes.evaluate_alignment(trained, CORPUS.test, forced)
+        for forced in (parts, None)
+    )
+    assert found["error_rate"] == alone["error_rate"]
+    assert found["entropy"] == pytest.approx(alone["entropy"])
 
 
 def test_forced_predictions_go_on_after_a_wrong_end():

@@ -215,6 +215,10 @@ def test_context_is_all_that_the_decoder_sees(cell, size):
             {"attention": "location", "coverage": True},
             "does not look at keys",
         ),
+        (
+            {"shared_embeddings": True, "encoder": "image"},
+            "shared_embeddings needs",
+        ),
     ],
 )
 def test_impossible_settings_are_named(settings, named):
@@ -255,6 +259,8 @@ def by_hand(model, memory, target):
 
     for token in target[0]:
         x = decoder.embedding.weight[token][None]
+        if config.shared_embeddings:
+            x = x * config.embedding_size**0.5
         if config.query == "before":
             x = torch.cat([x, ask(state[-1][0])], 1)
         elif config.input_feeding:
@@ -268,7 +274,12 @@ def by_hand(model, memory, target):
             both = torch.cat([ask(x), x], 1)
             x = feed = torch.tanh(both @ decoder.combine.weight.T)
         covered = covered + used[-1]
-        logits.append(decoder.output(x)[0])
+        if config.shared_embeddings:
+            words = model.encoder.embedding.weight
+            x = x @ decoder.projection.weight.T
+            logits.append((x @ words.T + decoder.output.bias)[0])
+        else:
+            logits.append(decoder.output(x)[0])
     return torch.stack(logits)[None], torch.stack(used)[None]
 
 
@@ -286,6 +297,8 @@ def by_hand(model, memory, target):
             coverage=True,
             cell="rnn",
         ),
+        dict(attention="additive", shared_embeddings=True),
+        dict(attention="dot", query="after", shared_embeddings=True),
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
@@ -304,3 +317,29 @@ def test_decoder_with_attention_is_the_loop(settings):
     for mine, loop in zip(found, expected, strict=True):
         # The weights are rounded to float32 on their way.
         torch.testing.assert_close(mine, loop, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["none", "dot"])
+def test_shared_embeddings_are_one_table(attention):
+    """Sizes of a word and of a state may differ."""
+    config = RecurrentConfig(
+        embedding_size=3,
+        hidden_size=4,
+        attention=attention,
+        shared_embeddings=True,
+    )
+    model = RecurrentModel(9, 9, config)
+    tables = [p for p in model.parameters() if p.shape[:1] == (9,)]
+    assert [p.shape for p in tables] == [(9, 3), (9,)]  # words, bias
+    assert model.output.weight is model.encoder.embedding.weight
+    assert model.output.weight is model.decoder.embedding.weight
+    tokens = torch.tensor([[1, 5, 6], [1, 4, 8]])
+    memory = model.encode(tokens, tokens > 0)
+    steps, state = [], None
+    for token in tokens.T:
+        logits, state, _ = model.step(memory, token, state)
+        steps.append(logits)
+    together, _ = model.decode(memory, tokens)
+    torch.testing.assert_close(torch.stack(steps, 1), together)
+    with pytest.raises(ValueError, match=r"one vocabulary .* 9 and 8 ids"):
+        RecurrentModel(9, 8, config)

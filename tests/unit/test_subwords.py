@@ -348,8 +348,8 @@ def test_weights_of_pieces_become_weights_of_words():
 
 def test_forced_weights_have_a_row_per_word(trained):
     grids = recipes.forced_weights(trained, CORPUS.test)
-    pieces = list(recipes._forced(trained, CORPUS.test, 128))
-    for grid, pair, (_, raw) in zip(grids, CORPUS.test, pieces, strict=True):
+    pieces = recipes._forced(trained, CORPUS.test).weights
+    for grid, pair, raw in zip(grids, CORPUS.test, pieces, strict=True):
         assert grid.shape == (len(pair.target), len(pair.source) + 1)
         assert np.allclose(grid.sum(1), 1, atol=1e-5)
         first = len(trained.target_vocab.pieces(pair.target)[0])
@@ -372,6 +372,7 @@ def test_a_model_that_looks_at_the_right_pieces_aligns_its_words(
     """All weight on the pieces of the linked words: no alignment error."""
 
     def perfect(trained: Trained, pairs, batch_size=128):
+        grids = []
         for pair in pairs:
             sources = [*map(len, trained.source_vocab.pieces(pair.source)), 1]
             starts = np.cumsum([0, *sources])
@@ -385,7 +386,8 @@ def test_a_model_that_looks_at_the_right_pieces_aligns_its_words(
                     row[starts[i] : starts[i + 1]] = 1
                 # The last piece of a linked word carries it.
                 rows += [row / row.sum()] * len(word)
-            yield None, torch.stack(rows)
+            grids.append(torch.stack(rows))
+        return recipes.Forced(0.0, 1, [], grids)
 
     monkeypatch.setattr(recipes, "_forced", perfect)
     found = recipes.evaluate_alignment(trained, CORPUS.test)
