@@ -35,8 +35,8 @@ def masked_softmax(
 ) -> Float[Tensor, "*batch queries keys"]:
     """Softmax over the keys that `mask` allows; exactly 0 on the others.
 
-    The sum is taken in float32, whatever the type of `scores`. A row with
-    nothing to attend to gets weights that are all 0.
+    The sum is taken in float32 at least, whatever the type of `scores`. A
+    row with nothing to attend to gets weights that are all 0.
 
     Args:
         scores: in any unit; only differences within a row matter.
@@ -46,8 +46,9 @@ def masked_softmax(
     Raises:
         ValueError: if the mask does not broadcast to `scores`.
     """
+    wide = torch.promote_types(scores.dtype, torch.float32)
     if mask is None:
-        return scores.float().softmax(-1).to(scores.dtype)
+        return scores.to(wide).softmax(-1).to(scores.dtype)
     try:
         hidden = ~mask.expand(scores.shape)
     except RuntimeError as error:
@@ -57,8 +58,8 @@ def masked_softmax(
             "such as mask[:, None] for (batch, keys)"
         ) from error
     # The lowest finite number, not -inf: a row of -inf has no softmax.
-    lowest = torch.finfo(torch.float32).min
-    weights = scores.float().masked_fill(hidden, lowest).softmax(-1)
+    lowest = torch.finfo(wide).min
+    weights = scores.to(wide).masked_fill(hidden, lowest).softmax(-1)
     return weights.masked_fill(hidden, 0.0).to(scores.dtype)
 
 
@@ -92,7 +93,8 @@ def attend(
 
     Args:
         query, keys, values: what is looked for, what it is compared with,
-            and what is returned.
+            and what is returned. Behind the mask any finite number may
+            stand: its weight is 0.
         mask: True on keys that count; see `masked_softmax`.
         score: compares queries with keys.
 

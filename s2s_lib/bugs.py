@@ -1,7 +1,9 @@
 """The mistakes that people make in attention, to be put in on purpose.
 
 Chapter 9 trains a right model with each of them and shows the symptoms.
-`inject` changes one thing in a model and nothing else.
+`inject` changes one thing in a model and nothing else. (Keys that are made of
+embeddings have another size, so they come with a matrix of their own, as in
+general attention.)
 """
 
 from collections.abc import Callable, Sequence
@@ -64,7 +66,10 @@ def _no_tanh(model: RecurrentModel) -> None:
 
 
 def _late_query(model: RecurrentModel) -> None:
-    """In training, each step asks with the state of the step before."""
+    """In training, each step asks with the state of the step before.
+
+    `roll` goes in a circle: the first step asks with the last state.
+    """
     right = AttentionDecoder.look
 
     def look(self, memory, query, coverage=None):

@@ -41,7 +41,7 @@
     const linked = source.map((_, i) => i).filter((i) => now.gold[i]).map(label);
     const sure = now.probability === null
       ? "" : ` with probability ${now.probability.toFixed(2)}`;
-    return `Step ${step + 1}, ${name}: writes “${now.word}”${sure}. `
+    return `Step ${step + 1}, ${name}: target word “${now.word}”${sure}. `
       + `Highest weights: ${highest.join(", ") || "none"}.`
       + (gold ? ` Gold: ${linked.join(", ") || "no link"}.` : "");
   };

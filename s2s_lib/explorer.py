@@ -24,7 +24,10 @@ _GOLD = "✓"
 
 @dataclass(frozen=True)
 class View:
-    """What one model looked at while it wrote one translation.
+    """What one model looked at, for each word of one translation.
+
+    The translation is the model's own, or the true one that it was fed; the
+    name is the place to say which.
 
     The values are checked and kept as tuples, so that a view can be stored
     as JSON and made again from it: ``View(**dataclasses.asdict(view))``.
@@ -32,7 +35,7 @@ class View:
     Args:
         name: which model, such as "additive".
         source: the tokens the weights point to, `<eos>` too if it is one.
-        target: the tokens written.
+        target: the tokens of the translation.
         weights: (target, source), each from 0 to 1.
         links: gold links (source position, target position).
         probabilities: per target token, what the model gave it, 0 to 1.

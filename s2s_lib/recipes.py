@@ -71,6 +71,8 @@ _DETERMINES = (
     "transformer", "hard", "bugs", "training",
 )  # fmt: skip
 REAL = ("multi30k", "tatoeba")  # corpora of real sentences
+# What else a result may depend on: their versions are kept with it.
+_PACKAGES = ("torch", "numpy", "sacrebleu", "tokenizers", "accelerate")
 LONG = 20  # "long" sentences have more source tokens than this
 
 
@@ -852,6 +854,9 @@ def results_dir() -> Path:
 def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
     """Train a recipe, score it once on the test split, write the results.
 
+    `training_seconds` in the file are those of all updates and validations,
+    however often the training was stopped; `seconds` are those of this call.
+
     Returns:
         The file, `results/NAME-seedN.json`.
     """
@@ -873,7 +878,7 @@ def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
         "commit": commit,
         "versions": {
             "python": platform.python_version(),
-            **{p: version(p) for p in ("torch", "numpy", "sacrebleu")},
+            **{p: version(p) for p in _PACKAGES},
         },
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
         f"{torch.get_num_threads()} thread(s), "
@@ -1167,7 +1172,11 @@ RECIPES: dict[str, Recipe] = {
             corpus=task,
         )
         for task in corpora.TOYS
-        for name, recipe in (("plain", PLAIN), ("attention", AFTER))
+        for name, recipe in (
+            ("plain", PLAIN),
+            ("once", _change(PLAIN, {"context": "initial"}, {})),
+            ("attention", AFTER),
+        )
     },
     # Real sentences: about four times through Multi30k, and twice.
     "multi30k-plain": MULTI30K,

@@ -305,7 +305,7 @@ def test_a_screen_reader_is_told_what_is_chosen(page):
     status = panel(page).get_by_role("status")
     word(page, 1).click()
     assert status.text_content() == (
-        "Step 2, additive: writes “chat” with probability 0.80. Highest "
+        "Step 2, additive: target word “chat” with probability 0.80. Highest "
         "weights: “cat” 0.75, “the” (word 1) 0.05, “sees” 0.05. "
         "Gold: “cat”."
     )

@@ -315,8 +315,7 @@ def test_decoder_with_attention_is_the_loop(settings):
     found = model.decode(memory, target)
     expected = by_hand(model, memory, target)
     for mine, loop in zip(found, expected, strict=True):
-        # The weights are rounded to float32 on their way.
-        torch.testing.assert_close(mine, loop, rtol=0, atol=1e-5)
+        torch.testing.assert_close(mine, loop, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("attention", ["none", "dot"])
