@@ -244,8 +244,8 @@ BREAKS = (
     Break(
         "softmax over the queries",
         "attention",
-        "scores.float().masked_fill(hidden, lowest).softmax(-1)",
-        "scores.float().masked_fill(hidden, lowest).softmax(-2)",
+        "scores.to(wide).masked_fill(hidden, lowest).softmax(-1)",
+        "scores.to(wide).masked_fill(hidden, lowest).softmax(-2)",
         ("attention",),
     ),
     Break(
@@ -547,10 +547,24 @@ BREAKS = (
     ),
     Break(
         "embeddings that should be shared are not",
-        "transformer",
-        "self.encoder.stack.embedding.weight = table",
-        "self.encoder.stack.embedding.weight.data = table.data.clone()",
-        ("transformer", "averaging"),
+        "embeddings",
+        "source.weight = output.weight = target.weight",
+        "output.weight = target.weight",
+        ("transformer", "recurrent"),
+    ),
+    Break(
+        "vectors of words keep their small weights",
+        "embeddings",
+        "return super().forward(tokens) * self.scale",
+        "return super().forward(tokens)",
+        ("recurrent",),
+    ),
+    Break(
+        "of the loss only the last positions count",
+        "recipes",
+        'total += float(cross_entropy(logits, true, reduction="sum"))',
+        'total = float(cross_entropy(logits, true, reduction="sum"))',
+        ("recipes",),
     ),
     Break(
         "a resumed stream reads its shard from the start",
