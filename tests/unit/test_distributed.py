@@ -434,6 +434,31 @@ def test_killed_and_restarted_by_torchrun(two, restarted):
     assert run.stderr.count("wrote ") == 1
 
 
+def test_accelerate_launch_starts_the_same_training(tmp_path):
+    """The command of the README, on a processor: one process."""
+    write_corpus(tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [
+        "train", "--corpus", str(tmp_path / "corpus.tsv"), "--steps", "2",
+        "--embedding-size", "6", "--hidden-size", "8", "--batch-size", "8",
+    ]  # fmt: skip
+    out = tmp_path / "launched.model"
+    run = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--cpu",
+         "--num_processes", "1", "--num_machines", "1", "--mixed_precision",
+         "bf16", "--dynamo_backend", "no", "-m", "s2s_lib", *command,
+         "--out", str(out)],
+        env=environment, cwd=ROOT, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    here = tmp_path / "here.model"
+    reduced = ["--precision", "bfloat16", "--device", "cpu"]
+    assert cli.main([*command, *reduced, "--out", str(here)]) == 0
+    launched, plain = (recipes.load(path) for path in (out, here))
+    assert equal(launched.model.state_dict(), plain.model.state_dict())
+
+
 def test_restarts_need_a_setting(monkeypatch):
     """Or a restarted process finds addresses of those that have ended."""
     monkeypatch.setenv("LOCAL_RANK", "0")
