@@ -26,7 +26,7 @@ from benchmarks.workload import SIZE, VOCABULARY
 from s2s_lib.batches import Batch
 from s2s_lib.losses import batch_loss
 from s2s_lib.recurrent import Memory, RecurrentConfig, RecurrentModel
-from s2s_lib.training import TrainingConfig, _Loss, _update, join
+from s2s_lib.training import TrainingConfig, updater
 from s2s_lib.transformer import (
     Layer,
     Stack,
@@ -64,17 +64,7 @@ class Pair:
     def our_step(self) -> Step:
         """One update, as `s2s_lib.training.fit` makes it."""
         config = TrainingConfig(learning_rate=RATE, clip_norm=CLIP)
-        optimizer = torch.optim.Adam(
-            self.ours.parameters(), lr=RATE, fused=True
-        )
-        loss_of = _Loss(self.ours, config, "float32")
-        alone = join()
-
-        def step(batch: Batch) -> tuple[float, float]:
-            whole = [(batch, 1.0)]
-            return _update(loss_of, whole, optimizer, alone, config, 0)
-
-        return step
+        return updater(self.ours, config)
 
     def check(self, batches: list[Batch]) -> None:
         """Loss and every gradient agree, up to rounding.

@@ -332,9 +332,7 @@ def fit(
     if several:
         device = accelerator.device
         model.to(device)
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=config.learning_rate, fused=True
-    )
+    optimizer = _optimizer(model, config)
     _seed(config, 0, accelerator.process_index)
     history, start, spent, sums = [], 0, 0.0, [0.0, 0.0, 0.0]
     place: Any = None
@@ -553,6 +551,30 @@ def _update(
         group["lr"] = config.rate(step)
     optimizer.step()
     return value, float(norm)
+
+
+def updater(
+    model: nn.Module, config: TrainingConfig
+) -> Callable[[Batch], tuple[float, float]]:
+    """A function that makes one update of `model` from a batch, as `fit` does.
+
+    To be timed: the rate stays that of the first update, and nothing is
+    validated or written. It returns the loss, and the gradient's norm before
+    clipping.
+    """
+    optimizer = _optimizer(model, config)
+    loss_of, alone = _Loss(model, config, "float32"), join()
+
+    def update(batch: Batch) -> tuple[float, float]:
+        return _update(loss_of, [(batch, 1.0)], optimizer, alone, config, 0)
+
+    return update
+
+
+def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Adam:
+    return torch.optim.Adam(
+        model.parameters(), lr=config.learning_rate, fused=True
+    )
 
 
 def _loss(

@@ -1,6 +1,7 @@
 """The small programs: choosing a Python, serving, cleaning, executing."""
 
 import importlib.resources
+import json
 import os
 import stat
 import subprocess
@@ -9,9 +10,10 @@ from urllib.request import urlopen
 
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tools import files, notebooks
+from tools import files, notebooks, update_costs
 from tools.serve import server
 from tools.setup_cell import setup_cell
 from tools.site import clean
@@ -177,3 +179,16 @@ def test_a_good_file_has_no_fault(tmp_path, data):
     path = tmp_path / "a.txt"
     path.write_bytes(data)
     assert files.faults(path) == []
+
+
+def test_costs_of_updates_are_measured_beside_each_other():
+    names = ("sorting-plain", "sorting-attention")
+    threads = torch.get_num_threads()
+    found = update_costs.measure(names, turns=1)
+    assert torch.get_num_threads() == threads
+    assert [*found["recipes"]] == [*names]
+    for cost in found["recipes"].values():
+        assert 1 < cost["ms"] < 10_000 and 0.1 < cost["mb"] < 1000
+    stored = json.loads((ROOT / "results/update-costs.json").read_text())
+    assert stored["command"] == found["command"]
+    assert [*stored["recipes"]] == [*update_costs.NAMES]

@@ -38,6 +38,7 @@ from s2s_lib.training import (
     save_tensors,
     scheduled_logits,
     total_loss,
+    updater,
 )
 from s2s_lib.vocab import EOS, SOS
 
@@ -153,6 +154,17 @@ def test_label_smoothing_is_the_formula(smoothing):
     by_hand = -(wanted * logits.log_softmax(2)).sum(2)[mask].mean()
     loss = masked_cross_entropy(logits, target, mask, smoothing)
     assert float(loss) == pytest.approx(float(by_hand), rel=1e-6)
+
+
+def test_a_single_update_is_that_of_fit():
+    """What is timed is what trains."""
+    config = replace(CONFIG, steps=1)
+    trained, timed = make_model(), make_model()
+    (row,) = fit(trained, make_pairs(), config, progress=False)
+    (rows, _) = next(PairList(make_pairs()).updates(config))
+    loss, norm = updater(timed.train(), config)(collate(rows))
+    assert same(trained.state_dict(), timed.state_dict())
+    assert (row["loss"], row["grad_norm"]) == (loss, norm)
 
 
 def test_total_loss_is_the_sum_over_all_tokens_in_evaluation_mode():
