@@ -359,9 +359,8 @@ class _Torchs(nn.Module):
         return self.output(hidden)
 
     def _embed(self, table: nn.Embedding, tokens: Tensor) -> Tensor:
-        size = table.embedding_dim
         positions = torch.arange(tokens.shape[1])[None]
-        return table(tokens) * size**0.5 + sinusoidal(positions, size)
+        return table(tokens) + sinusoidal(positions, table.embedding_dim)
 
 
 def match_layer(own: Layer, peer: nn.Module) -> list[Match]:

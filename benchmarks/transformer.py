@@ -1,6 +1,5 @@
 """Part III: multi-head attention, and decoding with and without a cache."""
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -166,7 +165,7 @@ class D2Ls(nn.Module):
     def step(self, token, at, states, lengths, kept):
         """Logits of one step; `kept` are each layer's inputs so far."""
         stack, size = self.model.decoder, self.model.config.hidden_size
-        x = stack.embedding(token[:, None]) * math.sqrt(size)
+        x = stack.embedding(token[:, None])
         x = x + sinusoidal(torch.tensor([[at]]), size)
         for i, layer in enumerate(self.layers):
             look, read, norm_1, norm_2, norm_3, feed = layer
