@@ -713,7 +713,10 @@ def evaluate_captions(
             ("wrong_picture_pointing", others, wrong.weights),
             ("shown_picture_pointing", shown, wrong.weights),
         ):
-            grids = [grid.float().cpu().numpy() for grid in weights]
+            grids = [
+                _grid(trained, pair, grid)
+                for pair, grid in zip(rows, weights, strict=True)
+            ]
             result[name] = captions.pointing(grids, rows)
     return result
 

@@ -13,7 +13,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -77,7 +76,7 @@ def measure(names: Sequence[str], turns: int = TURNS) -> dict[str, Any]:
 
 def main() -> None:
     """Write the file."""
-    path = Path(recipes.results_dir()) / "update-costs.json"
+    path = recipes.results_dir() / "update-costs.json"
     text = json.dumps(measure(NAMES), indent=1)
     path.write_text(text + "\n", encoding="utf-8")
     print(path)

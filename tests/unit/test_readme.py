@@ -75,6 +75,9 @@ def test_the_speeds_are_those_of_the_benchmark():
         cells = [ratios.get((peer, work), "") for work in works]
         text = " | ".join([peer, *map(str, cells)])
         assert f"| {text}" in README, text
+    goals = [row for row in rows if "mark" in row]
+    met = sum(row["ratio"] >= row["mark"] for row in goals)
+    assert f"Of these {len(goals)} goals this run met {met};" in README
 
 
 def test_the_command_has_the_settings_of_the_recipe():
