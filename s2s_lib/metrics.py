@@ -413,6 +413,22 @@ def accuracy_by_position(
     return [h / n if n else math.nan for h, n in zip(hits, seen, strict=True)]
 
 
+def repetitions(tokens: Sequence[str], n: int = 4) -> int:
+    """How many n-grams of a sentence are copies of an earlier one of it.
+
+    Args:
+        tokens: the sentence.
+        n: how many tokens are taken together.
+
+    Raises:
+        ValueError: if `n` is below 1.
+    """
+    if n < 1:
+        raise ValueError(f"n tokens are taken together, 1 or more, not {n}")
+    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+    return len(grams) - len(set(grams))
+
+
 def recall_by_source_position(
     predictions: Sequence[Sequence[str]],
     references: Sequence[Sequence[str]],

@@ -26,6 +26,7 @@ from s2s_lib.metrics import (
     perplexity,
     pointing_entropy,
     recall_by_source_position,
+    repetitions,
     tokenized_bleu,
 )
 
@@ -429,3 +430,29 @@ def test_bootstrap_of_one_sentence_is_its_score():
 def test_tokenized_bleu_needs_as_many_of_both():
     with pytest.raises(ValueError, match="1 hypotheses, 2 references"):
         tokenized_bleu(["a"], ["a", "b"], "fr")
+
+
+# Repetitions
+
+
+@given(
+    st.lists(st.sampled_from("abc"), max_size=12),
+    st.integers(min_value=1, max_value=5),
+)
+def test_repetitions_are_counted_one_by_one(tokens, n):
+    """Each run of n that has stood there before is one."""
+    seen, copies = [], 0
+    for i in range(len(tokens) - n + 1):
+        run = tokens[i : i + n]
+        copies += run in seen
+        seen.append(run)
+    assert repetitions(tokens, n) == copies
+
+
+def test_a_repeated_clause():
+    clause = ["et", "nous", "sommes", "riches"]
+    assert repetitions(clause) == 0
+    assert repetitions(clause * 2) == 1
+    assert repetitions([*clause, ",", *clause, ",", *clause]) == 6
+    with pytest.raises(ValueError, match="1 or more, not 0"):
+        repetitions(clause, 0)

@@ -13,7 +13,8 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tools import files, notebooks, update_costs
+from s2s_lib import corpora, recipes
+from tools import files, notebooks, repetitions, update_costs
 from tools.serve import server
 from tools.setup_cell import setup_cell
 from tools.site import clean
@@ -192,3 +193,29 @@ def test_costs_of_updates_are_measured_beside_each_other():
     stored = json.loads((ROOT / "results/update-costs.json").read_text())
     assert stored["command"] == found["command"]
     assert [*stored["recipes"]] == [*update_costs.NAMES]
+
+
+def test_repeating_translations_are_counted_by_length(monkeypatch):
+    """A model that writes the reference, or writes it twice if it is long."""
+
+    class Repeats:
+        def translate(self, sentences):
+            pairs = recipes.corpus_of(recipes.RECIPES["additive"]).test
+            assert [*sentences] == [pair.source for pair in pairs]
+            return [
+                pair.target * (1 + (len(pair.source) > 40)) for pair in pairs
+            ]
+
+    monkeypatch.setattr(recipes, "train", lambda name, seed: Repeats())
+    found = repetitions.measure(("additive",), 2)
+    rows = found["recipes"]["additive"]
+    assert [row["share"] for row in rows] == 2 * [[0, 0, 0, 0, 1]]
+    assert [row["seed"] for row in rows] == [0, 1]
+    assert 50 < rows[0]["bleu"] < 100
+    stored = json.loads((ROOT / "results/repetitions.json").read_text())
+    assert stored["command"] == found["command"]
+    assert stored["lengths"] == [[*pair] for pair in corpora.LENGTH_BUCKETS]
+    for name in repetitions.NAMES:
+        runs = recipes.load_results(name)
+        kept = [row["bleu"] for row in stored["recipes"][name]]
+        assert kept == [run["metrics"]["bleu"] for run in runs]

@@ -1,0 +1,63 @@
+"""How often translations repeat themselves: ``results/repetitions.json``.
+
+`python -m tools.repetitions` translates the test split with the models that
+the chapter on long sentences compares, each seed of each, greedily. A
+sentence counts if it has more copies of a run of four words than the
+reference has. Weights that are not in the cache are trained first.
+"""
+
+import json
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from s2s_lib import corpora, recipes
+from s2s_lib.metrics import bleu, repetitions
+from s2s_lib.vocab import detokenize
+
+NAMES = ("additive", "coverage", "additive-long")
+SEEDS = 3
+
+
+def measure(names: Sequence[str], seeds: int) -> dict[str, Any]:
+    """The content of the file.
+
+    Under `recipes`, for each seed: `share` of the sentences that repeat
+    themselves, one number for each length bucket of sources, and `bleu` of
+    all translations, by which the models are known again.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in names:
+        corpus = recipes.corpus_of(recipes.RECIPES[name])
+        sources = [pair.source for pair in corpus.test]
+        texts = [pair.target_sentence for pair in corpus.test]
+        found[name] = []
+        for seed in range(seeds):
+            outputs = recipes.train(name, seed).translate(sources)
+            share = []
+            for low, high in corpora.LENGTH_BUCKETS:
+                more = [
+                    repetitions(tokens) > repetitions(pair.target)
+                    for pair, tokens in zip(corpus.test, outputs, strict=True)
+                    if low <= len(pair.source) <= high
+                ]
+                share.append(fmean(more) if more else None)
+            score = bleu([*map(detokenize, outputs)], texts).score
+            found[name].append({"seed": seed, "share": share, "bleu": score})
+    return {
+        "command": "python -m tools.repetitions",
+        "lengths": [list(bucket) for bucket in corpora.LENGTH_BUCKETS],
+        "recipes": recipes.rounded(found),
+    }
+
+
+def main() -> None:
+    """Write the file."""
+    path = recipes.results_dir() / "repetitions.json"
+    text = json.dumps(measure(NAMES, SEEDS), indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
