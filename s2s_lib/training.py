@@ -612,7 +612,8 @@ def save_tensors(
 
     The file is written beside `path` and then renamed, so that whatever
     happens `path` holds the old file or the new one, never half of one. What
-    a process that was killed left half written is cleared away.
+    a process that was killed left half written is cleared away. Others may
+    read it as they may any new file (safetensors alone would forbid it).
 
     Raises:
         OSError: if it cannot be written; `path` is as it was.
@@ -630,6 +631,8 @@ def save_tensors(
             name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, t in tensors.items()
         }
+        temporary.touch()
+        mode = temporary.stat().st_mode
         try:
             save_file(tensors, temporary, {"about": json.dumps(about)})
         except SafetensorError as error:
@@ -637,6 +640,7 @@ def save_tensors(
                 f"{path} could not be written ({error}); is the disk full? "
                 "What was there before is untouched"
             ) from error
+        temporary.chmod(mode)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

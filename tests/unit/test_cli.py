@@ -300,6 +300,24 @@ def test_a_loss_that_is_not_finite_is_one_line(
     assert "error: the loss became nan at step 1" in errors.splitlines()[-1]
 
 
+@pytest.mark.parametrize("before", [b"old", None])
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    before, run, tsv, tmp_path, full_disk
+):
+    out = tmp_path / "m"
+    if before:
+        out.write_bytes(before)
+    with full_disk(4096):
+        status, _, errors = run(
+            "train", "--corpus", tsv, "--out", out, *SMALL, *QUIET
+        )
+    assert status == 2
+    assert "could not be written" in errors.splitlines()[-1]
+    assert "disk full" in errors.splitlines()[-1]
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert left == ({"m": before} if before else {})
+
+
 # translate
 
 
@@ -358,7 +376,14 @@ def test_translate_more_lines_than_a_block(run, model):
 
 @pytest.mark.parametrize(
     "line",
-    ["xylophone ☃ 𝔸", "one " * 800, "<eos> <pad>", "\ufeffone", "a\x00b", "'"],
+    [
+        "xylophone ☃ 𝔸",
+        "one " * 5000,
+        "<eos> <pad>",
+        "\ufeffone",
+        "a\x00b",
+        "'",
+    ],
 )
 def test_translate_strange_lines(line, run, taught):
     status, output, errors = run(

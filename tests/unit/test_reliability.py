@@ -190,6 +190,22 @@ def test_five_thousand_tokens_are_translated(name):
     assert [len(best[0].tokens) <= 4 for best in found] == [True, True]
 
 
+@pytest.mark.parametrize("name", ["plain", "additive-after"])
+def test_five_thousand_tokens_are_learned(name):
+    """They are a pair like any other, if a costly one."""
+    config = replace(recipes.RECIPES[name].model, hidden_size=4)
+    torch.manual_seed(0)
+    model = recipes._model(
+        recipes.Recipe(config, TrainingConfig(steps=1)), WORDS, WORDS
+    )
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    ids = [4, 5] * 2500
+    pairs = [EncodedPair([*ids, EOS], [*ids[:8], EOS])]
+    (row,) = fit(model, pairs, TrainingConfig(steps=1), progress=False)
+    assert 0 < row["loss"] < 10
+    assert not equal(before, model.state_dict())
+
+
 # Pipes
 
 
@@ -248,3 +264,26 @@ def test_a_cache_that_cannot_be_written_is_said_before_training(monkeypatch):
     monkeypatch.setattr(recipes, "fit", None)  # it is not come to
     with pytest.raises(OSError, match=r"cache folder .* set S2S_CACHE_DIR"):
         recipes.train("reversal-plain", progress=False)
+
+
+def test_a_model_in_a_cache_that_cannot_be_written_is_used(
+    monkeypatch, others_folder, read_only
+):
+    """As on a machine where somebody else keeps the models for all."""
+    config = replace(recipes.RECIPES["reversal-plain"].model, hidden_size=4)
+    recipe = replace(
+        recipes.RECIPES["reversal-plain"],
+        model=config,
+        training=TrainingConfig(steps=1),
+    )
+    monkeypatch.setenv("S2S_CACHE_DIR", str(others_folder))
+    kept = recipes.train(recipe, progress=False)
+    monkeypatch.setattr(recipes, "fit", None)  # it is not come to
+    with read_only(others_folder / "models"):
+        found = recipes.train(recipe, progress=False)
+        with pytest.raises(OSError, match=r"cache folder .* S2S_CACHE_DIR"):
+            recipes.train(recipe, seed=1, progress=False)
+    weights = found.model.state_dict()
+    assert weights.keys() == kept.model.state_dict().keys()
+    for name, tensor in kept.model.state_dict().items():
+        assert torch.equal(weights[name], tensor)

@@ -11,9 +11,9 @@ import os
 import pickle
 import re
 import signal
+import stat
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -887,41 +887,39 @@ def test_failed_write_leaves_the_old_file(place, error, tmp_path, monkeypatch):
     assert load_tensors(path)[1] == {"is": "old"}
 
 
-def test_full_disk(tmp_path):
-    """A limit on the size of files stands in for the end of the disk."""
-    resource = pytest.importorskip("resource", reason="needs Unix")
+def test_full_disk(tmp_path, full_disk):
     path = tmp_path / "file"
     save_tensors(path, {"a": torch.zeros(2)}, {"is": "old"})
     old = path.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        with pytest.raises(OSError, match="disk full") as caught:
-            save_tensors(path, {"a": torch.ones(4096)}, {"is": "new"})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        full_disk(4096),
+        pytest.raises(OSError, match="disk full") as caught,
+    ):
+        save_tensors(path, {"a": torch.ones(4096)}, {"is": "new"})
     assert str(path) in str(caught.value)
     assert path.read_bytes() == old
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_read_only_folder():
-    """Root may write anywhere, and is somebody else for a moment."""
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o555)
-        if root:
-            os.seteuid(65534)
+def test_read_only_folder(others_folder, read_only):
+    with (
+        read_only(others_folder),
+        pytest.raises(OSError, match="file") as caught,
+    ):
+        save_tensors(others_folder / "file", {"a": torch.ones(2)}, {})
+    assert "ermission" in str(caught.value)
+    assert not list(others_folder.iterdir())
+
+
+def test_others_may_read_a_file_as_they_may_any_new_one(tmp_path):
+    path = tmp_path / "file"
+    for mask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
+        before = os.umask(mask)
         try:
-            with pytest.raises(OSError, match="file") as caught:
-                save_tensors(folder / "file", {"a": torch.ones(2)}, {})
+            save_tensors(path, {"a": torch.ones(2)}, {})
         finally:
-            if root:
-                os.seteuid(0)
-            folder.chmod(0o755)
-        assert "ermission" in str(caught.value)
-        assert not list(folder.iterdir())
+            os.umask(before)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def test_folder_that_cannot_be_made(tmp_path):
