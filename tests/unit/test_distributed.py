@@ -126,14 +126,23 @@ def in_chunks(folder):
         losses.CHUNK = usual
 
 
+def with_half_the_digits(folder):
+    """In the same parts, so that what is rounded is the same."""
+    parts = 2 // join().num_processes
+    return whole(folder, precision="bfloat16", accumulate=parts)
+
+
 def streamed(folder):
     model = gru()
     return model, quiet(model, stream(folder / "shards"))
 
 
 SAME = {
-    f.__name__: f for f in (whole, in_parts, with_tokens, in_chunks, streamed)
-}
+    f.__name__: f
+    for f in (
+        whole, in_parts, with_tokens, in_chunks, with_half_the_digits, streamed
+    )
+}  # fmt: skip
 
 
 # What a process of torchrun does
