@@ -12,8 +12,10 @@ messages to standard error.
 """
 
 import argparse
+import inspect
 import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -105,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, required=True, help="model file")
     one.add_argument("--min-count", type=int, default=1, help=_MIN_COUNT)
     one.add_argument("--subwords", type=int, default=0, help=_SUBWORDS)
-    one.add_argument("--reverse-source", action="store_true")
+    one.add_argument(
+        "--reverse-source", action="store_true", help="read it from its end"
+    )
     one.add_argument(
         "--architecture",
         choices=tuple(ARCHITECTURES),
@@ -113,7 +117,12 @@ def _parser() -> argparse.ArgumentParser:
         help="(default recurrent)",
     )
     _settings(one, ARCHITECTURES | {"": TrainingConfig})
-    one.add_argument("--checkpoint-every", type=int, default=200)
+    one.add_argument(
+        "--checkpoint-every",
+        type=int,
+        default=200,
+        help="steps between two checkpoints (default 200)",
+    )
     one.add_argument("--accumulate", type=int, default=1, help=_ACCUMULATE)
     one.add_argument(
         "--precision", choices=tuple(PRECISIONS.values()), help=_PRECISION
@@ -141,7 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("evaluate", help="score a model on a split")
     _corpus_options(one, None)
     _search_options(one)
-    one.add_argument("--split", choices=("valid", "test"), default="test")
+    one.add_argument(
+        "--split", choices=("valid", "test"), help="of a corpus (default test)"
+    )
+    one.add_argument("--test", metavar="FILE", help=_TEST)
     one.add_argument(
         "--json", action="store_true", help="all that is measured"
     )
@@ -161,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _VALID = "pairs to validate on (default: a part that the corpus holds out)"
+_TEST = "score all pairs of this FILE.tsv or SOURCE,TARGET, and no corpus"
 _MIN_COUNT = "rarer training words become <unk>"
 _SUBWORDS = "size of one vocabulary of subwords for both sides; 0: words"
 _ACCUMULATE = "compute each update in so many parts, in less memory"
@@ -191,16 +204,18 @@ def _settings(
 
     What is not given is left out of the arguments, so that the
     configuration's own default holds; a field that several of them have is
-    one option, which names each default.
+    one option, which says what it means to each, and each default.
     """
     defaults: dict[str, dict[str, Any]] = {}
     for owner, config in configs.items():
         for f in fields(config):
             assert f.default is not MISSING
             defaults.setdefault(f.name, {})[owner] = f.default
+    meanings = {owner: _meanings(c) for owner, c in configs.items()}
     for name, by_owner in defaults.items():
         notes = (
-            f"{owner}: default {default}" if owner else f"default {default}"
+            (f"{owner}: " if owner else "")
+            + f"{meanings[owner][name]} (default {default})"
             for owner, default in by_owner.items()
         )
         default = next(iter(by_owner.values()))
@@ -212,9 +227,22 @@ def _settings(
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             default=argparse.SUPPRESS,
-            help=f"({'; '.join(notes)})",
+            help=" -- ".join(notes).replace("%", "%%"),
             **kind,
         )
+
+
+def _meanings(config: type) -> dict[str, str]:
+    """What the docstring of a configuration says of each field."""
+    _, _, text = (inspect.getdoc(config) or "").partition("Args:\n")
+    entries = re.findall(
+        r"^    (\w.*?): (.*(?:\n {8}.*)*)", text, re.MULTILINE
+    )
+    return {
+        name: " ".join(meaning.split()).rstrip(".")
+        for names, meaning in entries
+        for name in names.split(", ")
+    }
 
 
 def _configuration(args: argparse.Namespace, config: type) -> Any:
@@ -411,27 +439,43 @@ def _translate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(args: argparse.Namespace) -> int:
-    trained = _load(args)
-    recipe = trained.recipe
+def _split(
+    args: argparse.Namespace, recipe: recipes.Recipe, split: str
+) -> tuple[str, list[SentencePair], str | None]:
+    """Name, pairs and, if it is a real one, target language of a split."""
     if args.corpus:
         recipe = replace(recipe, corpus=args.corpus, pair=args.pair)
     elif streams.is_sharded(recipe.corpus):
         raise ValueError(
             f"this model was trained on a stream, {recipe.corpus}, which has "
-            "no test part; give --corpus FILE.tsv"
+            "no test part; give --test FILE.tsv"
         )
     elif args.pair:
         recipe = replace(recipe, pair=args.pair)
     corpus = recipes.corpus_of(recipe)
-    pairs = getattr(corpus, args.split)
     language = corpus.target_language if corpus.name in recipes.REAL else None
+    return corpus.name, getattr(corpus, split), language
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    if args.test and (args.corpus or args.pair or args.split):
+        raise ValueError(
+            "--test FILE is scored as a whole: leave out --corpus, --pair "
+            "and --split"
+        )
+    trained = _load(args)
+    recipe, split = trained.recipe, args.split or "test"
+    if args.test:
+        name, pairs, language = args.test, _whole(args.test), None
+    else:
+        name, pairs, language = _split(args, recipe, split)
     metrics = recipes.evaluate(trained, pairs, language, **_options(args))
     if args.json:
         # NaN, for a part without words, is not JSON: it becomes null.
         print(json.dumps(recipes.rounded(metrics), indent=1))
         return 0
-    print(f"{corpus.name}, {args.split}: {len(pairs):,} sentences")
+    where = name if args.test else f"{name}, {split}"
+    print(f"{where}: {len(pairs):,} sentences")
     print(f"BLEU {metrics['bleu']:.2f}  {metrics['signature']}")
     if tokenized := metrics.get("bleu_tokenized"):
         print(f"BLEU {tokenized['score']:.2f}  {tokenized['signature']}")

@@ -135,9 +135,10 @@ class RecurrentConfig:
             also part of each input, `cho2014`).
         context_size: size of C. None takes the encoder's final states as
             they are; a number squeezes them through a layer of that size.
-        attention: "none", or a score of `attention.SCORES`. With attention
-            C sets the first state only, and the decoder gets a context of
-            its own at every step.
+        attention: "none", or a score of `attention.SCORES`: "additive",
+            "dot", "general", "scaled_dot" or "location". With attention C
+            sets the first state only, and the decoder gets a context of its
+            own at every step.
         query: which state asks. "before" is the state before the step, and
             the context is part of the step's input (`bahdanau2015`);
             "after" is the state after the step, and the context joins it on

@@ -64,10 +64,12 @@ class TrainingConfig:
         steps: updates of the weights, over all epochs.
         batch_size: sentence pairs per update.
         learning_rate: the highest rate that Adam (`kingma2015`) is given.
-        schedule: how the rate goes on after `warmup` steps of linear rise:
-            "constant", "linear" or "cosine" to zero, or "inverse_sqrt".
+        schedule: how the rate goes on after the warm-up: "constant",
+            "linear" or "cosine" to zero, or "inverse_sqrt".
+        warmup: steps in which the rate rises to its height, in a line.
         clip_norm: the gradient is scaled down to this norm (`pascanu2013`).
-        label_smoothing: see `masked_cross_entropy`.
+        label_smoothing: share of the target's probability that is spread
+            over the whole vocabulary; see `masked_cross_entropy`.
         teacher_forcing: share of true tokens fed at the last step. Below 1
             it falls from 1 in a straight line: scheduled sampling
             (`bengio2015`).
@@ -76,9 +78,9 @@ class TrainingConfig:
             side in place of `batch_size` pairs; see `batches.batch_rows`.
         average: if not 0, what training leaves are the mean weights of the
             last so many evaluations (`vaswani2017`, section 6.1).
-        objective: "likelihood", or for hard attention "reinforce" with
-            another draw, the batch's mean or nothing as its baseline; see
-            `hard.reinforce_loss`.
+        objective: "likelihood"; or for hard attention "reinforce" (another
+            draw is the baseline), "reinforce_mean" (the batch's mean is) or
+            "reinforce_none" (without one); see `hard.reinforce_loss`.
         evaluate_every: steps between two rows of the history.
         seed: of the weights, the order of the data and dropout.
 

@@ -8,11 +8,11 @@ FOLDER = Path(__file__).resolve().parent.parent / "results"
 
 
 def main() -> int:
-    """Print one line per file: its command, its seconds, its name."""
+    """Print one line per file: seconds of training, command, name."""
     paths = sorted(FOLDER.glob("*.json"))
     for path in paths:
         record = json.loads(path.read_text(encoding="utf-8"))
-        seconds = record.get("seconds")
+        seconds = record.get("training_seconds", record.get("seconds"))
         took = f"{seconds:7.0f} s" if seconds is not None else "       ? "
         print(f"{took}  {record.get('command', '?')}  # {path.name}")
     if not paths:

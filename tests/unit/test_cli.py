@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from io import StringIO
 from pathlib import Path
 
@@ -17,7 +18,9 @@ import torch
 from s2s_lib import corpora, grammar, recipes, search
 from s2s_lib.cli import main
 from s2s_lib.metrics import bleu
-from s2s_lib.training import load_tensors
+from s2s_lib.recurrent import RecurrentConfig
+from s2s_lib.training import TrainingConfig, load_tensors
+from s2s_lib.transformer import TransformerConfig
 from s2s_lib.vocab import detokenize, tokenize
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -564,6 +567,27 @@ def test_evaluate_on_another_corpus(run, taught, tmp_path):
     assert status == 0 and output.startswith(f"{other}, valid: 5 sentences")
 
 
+@pytest.mark.parametrize("sides", ["one file", "two files"])
+def test_evaluate_scores_the_whole_of_a_test_file(
+    sides, run, taught, tmp_path
+):
+    path = write_tsv(tmp_path / "other.tsv", count=30, seed=5)
+    rows = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
+    if sides == "two files":
+        names = [tmp_path / name for name in ("en.txt", "fr.txt")]
+        for name, side in zip(names, zip(*rows, strict=True), strict=True):
+            name.write_text("\n".join(side) + "\n", encoding="utf-8")
+        path = ",".join(map(str, names))
+    status, output, _ = run("evaluate", "--model", taught, "--test", path)
+    score = bleu(
+        expected(taught, [row[0] for row in rows]), [row[1] for row in rows]
+    )
+    assert status == 0
+    lines = output.splitlines()
+    assert lines[0] == f"{path}: 30 sentences"
+    assert lines[1] == f"BLEU {score.score:.2f}  {score.signature}"
+
+
 def test_evaluate_takes_the_pair_alone(run, taught, monkeypatch):
     asked = []
 
@@ -663,6 +687,8 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
         ([*translating, "--device", "abacus", "x"], "--device abacus"),
         ([*evaluating, "--beam", 0], "beam_size must be 1"),
         ([*evaluating, "--corpus", "nope"], "unknown corpus 'nope'"),
+        ([*evaluating, "--test", tsv, "--split", "test"], "as a whole"),
+        ([*evaluating, "--test", "no.tsv"], "no.tsv"),
         (["reproduce", "nope"], "there is no recipe 'nope'"),
         (["reproduce", "plain", "--seed", -1], "seed must be"),
     ]  # fmt: skip
@@ -712,6 +738,23 @@ def test_help(command, run):
         "reproduce": ["--seed", "recipe"],
     }[command]
     assert all(word in output for word in words)
+
+
+def test_help_says_what_each_setting_means(run):
+    """In the words of the configuration that has it, with its default."""
+    _, output, _ = run("train", "--help")
+    text = " ".join(output.split())
+    for shown in (
+        "recurrent: which state asks.",
+        "the output (`luong2015`) (default before)",
+        "transformer: size of a position's vector, from bottom to top",
+        "mean weights of the last so many evaluations",
+        '"reinforce_mean" (the batch\'s mean is)',
+    ):
+        assert shown in text
+    for config in (RecurrentConfig, TransformerConfig, TrainingConfig):
+        for field in fields(config):
+            assert f"--{field.name.replace('_', '-')} " in text
 
 
 def test_the_examples_of_the_docstring_are_valid():

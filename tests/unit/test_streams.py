@@ -441,9 +441,7 @@ def test_train_on_a_stream(tmp_path, capsys, monkeypatch):
     assert cli.main(["translate", "--model", str(out), "7 a a"]) == 0
     capsys.readouterr()
     assert cli.main(["evaluate", "--model", str(out)]) == 2
-    assert (
-        "has no test part; give --corpus FILE.tsv" in capsys.readouterr().err
-    )
+    assert "has no test part; give --test FILE.tsv" in capsys.readouterr().err
     assert cli.main(
         ["evaluate", "--model", str(out), "--corpus", str(valid)]
     ) == 0  # fmt: skip
