@@ -6,15 +6,17 @@ import os
 import stat
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.request import urlopen
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from s2s_lib import corpora, recipes
-from tools import files, notebooks, repetitions, update_costs
+from tools import do_support, files, notebooks, repetitions, update_costs
 from tools.serve import server
 from tools.setup_cell import setup_cell
 from tools.site import clean
@@ -219,3 +221,31 @@ def test_repeating_translations_are_counted_by_length(monkeypatch):
         runs = recipes.load_results(name)
         kept = [row["bleu"] for row in stored["recipes"][name]]
         assert kept == [run["metrics"]["bleu"] for run in runs]
+
+
+def test_negated_verbs_are_counted_by_word(monkeypatch):
+    """Models whose rows all look at the end of the sentence."""
+    trained = SimpleNamespace(history=[{"valid_loss": 0.25}])
+    monkeypatch.setattr(recipes, "train", lambda name, seed: trained)
+    monkeypatch.setattr(
+        recipes,
+        "forced_weights",
+        lambda _, pairs: [
+            np.eye(len(p.source) + 1)[[-1] * (len(p.target) + 1)]
+            for p in pairs
+        ],
+    )
+    found = do_support.measure(("additive",), 2)
+    rows = found["recipes"]["additive"]
+    assert [row["seed"] for row in rows] == [0, 1]
+    for row in rows:
+        assert row["valid_loss"] == 0.25
+        assert [*row["shares"]] == ["ne", "pas", "the verb"]
+        assert all(x == {"elsewhere": 1} for x in row["shares"].values())
+    stored = json.loads((ROOT / "results/do-support.json").read_text())
+    for key in ("command", "sentences"):
+        assert stored[key] == found[key]
+    for name in do_support.NAMES:
+        runs = recipes.load_results(name)
+        kept = [row["valid_loss"] for row in stored["recipes"][name]]
+        assert kept == [run["history"][-1]["valid_loss"] for run in runs]
