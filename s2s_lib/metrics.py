@@ -13,8 +13,6 @@ import numpy as np
 from sacrebleu.metrics import BLEU
 from sacrebleu.metrics.bleu import BLEUScore
 
-from s2s_lib.grammar import SentencePair
-
 Links = Iterable[tuple[int, int]]
 
 
@@ -344,38 +342,6 @@ def alignment_by_class(
         if any(map(len, kept[0])) or any(map(len, kept[1])):
             scores[name] = alignment_score(*kept)
     return scores
-
-
-def do_support(
-    pair: SentencePair, weights: np.ndarray
-) -> list[tuple[str, str]]:
-    """Where the words look that are possibly linked to *do* or *does*.
-
-    French has no word for the helping verb of *does not carry*. The gold
-    links of the generated corpus allow it for *ne*, *pas* and the verb.
-
-    Args:
-        weights: target steps x source steps.
-
-    Returns:
-        For each such link the target word, as "ne", "pas" or "the verb",
-        and where its largest weight lies: on "do or does", on "not", on its
-        "sure word" or "elsewhere".
-    """
-    source = [*pair.source, "<eos>"]
-    found = []
-    for i, j in sorted(pair.possible):
-        if source[i] not in ("do", "does"):
-            continue
-        word = {"ne": "ne", "n'": "ne", "pas": "pas"}.get(pair.target[j])
-        at = int(weights[j].argmax())
-        place = "sure word" if (at, j) in pair.sure else "elsewhere"
-        if source[at] in ("do", "does"):
-            place = "do or does"
-        elif source[at] == "not":
-            place = "not"
-        found.append((word or "the verb", place))
-    return found
 
 
 def links_from_weights(

@@ -10,7 +10,6 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2s_lib.grammar import generate
 from s2s_lib.metrics import (
     AlignmentScore,
     accuracy_by_position,
@@ -22,7 +21,6 @@ from s2s_lib.metrics import (
     bleu_counts,
     bleu_of_counts,
     bootstrap,
-    do_support,
     links_from_weights,
     moses,
     perplexity,
@@ -458,43 +456,3 @@ def test_a_repeated_clause():
     assert repetitions([*clause, ",", *clause, ",", *clause]) == 6
     with pytest.raises(ValueError, match="1 or more, not 0"):
         repetitions(clause, 0)
-
-
-# Do and does
-
-
-def test_where_negated_verbs_look():
-    """Each place is found, whatever else the sentence has."""
-    pairs = [
-        pair
-        for pair in generate(400, seed=1)
-        if sum(word in ("do", "does") for word in pair.source) == 1
-        and pair.source.count("not") == 1
-    ]
-    assert len(pairs) > 20
-    elided = 0
-    for pair in pairs:
-        source, steps = pair.source, len(pair.target) + 1
-        (helper,) = [i for i, x in enumerate(source) if x in ("do", "does")]
-        words = {j: pair.target[j] for i, j in pair.possible if i == helper}
-        assert len(words) == 3 and "pas" in words.values()
-        elided += "n'" in words.values()
-        no = source.index("not", helper)
-        for at, place in (
-            (helper, "do or does"),
-            (no, "not"),
-            (len(source), "elsewhere"),
-        ):
-            grid = np.zeros((steps, len(source) + 1))
-            grid[:, at] = 1
-            found = do_support(pair, grid)
-            assert sorted(word for word, _ in found) == [
-                "ne", "pas", "the verb"
-            ]  # fmt: skip
-            assert {where for _, where in found} == {place}
-        gold = np.zeros((steps, len(source) + 1))
-        for i, j in pair.sure:
-            gold[j, i] = 1
-        found = dict(do_support(pair, gold))
-        assert (found["the verb"], found["pas"]) == ("sure word", "not")
-    assert elided

@@ -6,17 +6,15 @@ import os
 import stat
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.request import urlopen
 
 import nbformat
-import numpy as np
 import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from s2s_lib import corpora, recipes
-from tools import do_support, files, notebooks, repetitions, update_costs
+from tools import every_seed, files, notebooks, repetitions, update_costs
 from tools.serve import server
 from tools.setup_cell import setup_cell
 from tools.site import clean
@@ -223,29 +221,45 @@ def test_repeating_translations_are_counted_by_length(monkeypatch):
         assert kept == [run["metrics"]["bleu"] for run in runs]
 
 
-def test_negated_verbs_are_counted_by_word(monkeypatch):
-    """Models whose rows all look at the end of the sentence."""
-    trained = SimpleNamespace(history=[{"valid_loss": 0.25}])
-    monkeypatch.setattr(recipes, "train", lambda name, seed: trained)
-    monkeypatch.setattr(
-        recipes,
-        "forced_weights",
-        lambda _, pairs: [
-            np.eye(len(p.source) + 1)[[-1] * (len(p.target) + 1)]
-            for p in pairs
-        ],
-    )
-    found = do_support.measure(("additive",), 2)
-    rows = found["recipes"]["additive"]
-    assert [row["seed"] for row in rows] == [0, 1]
-    for row in rows:
-        assert row["valid_loss"] == 0.25
-        assert [*row["shares"]] == ["ne", "pas", "the verb"]
-        assert all(x == {"elsewhere": 1} for x in row["shares"].values())
-    stored = json.loads((ROOT / "results/do-support.json").read_text())
-    for key in ("command", "sentences"):
-        assert stored[key] == found[key]
-    for name in do_support.NAMES:
-        runs = recipes.load_results(name)
-        kept = [row["valid_loss"] for row in stored["recipes"][name]]
-        assert kept == [run["history"][-1]["valid_loss"] for run in runs]
+CHAPTER = [
+    ["SEED = 0\nkept = {'model': {}}", ["every-seed"]],
+    ["kept['model']['seed'] = 1 / 0", []],
+    ["kept['model']['seed'] = SEED\nprint(SEED)", ["every-seed", "other"]],
+]
+
+
+def write_chapter(path, cells):
+    nb = new_notebook(cells=[new_code_cell(text) for text, _ in cells])
+    for cell, (_, tags) in zip(nb.cells, cells, strict=True):
+        cell.metadata["tags"] = tags
+    nbformat.write(nb, path)
+    return path
+
+
+def test_marked_cells_are_run_for_every_seed(tmp_path, capsys):
+    path = write_chapter(tmp_path / "07_a.ipynb", CHAPTER)
+    found = every_seed.measure(path, 3)
+    assert found["command"] == "python -m tools.every_seed 07"
+    assert found["seeds"] == [{"model": {"seed": seed}} for seed in range(3)]
+    assert capsys.readouterr().out == ""  # the tables are the chapter's
+
+
+@pytest.mark.parametrize(
+    ("cell", "error"),
+    [("SEED = 0\nSEED = 0", "once"), ("pass", "once"), ("assert 0", "once"),
+     ("SEED = 0\nassert 0", "AssertionError")],
+)  # fmt: skip
+def test_a_chapter_that_fails_for_a_seed_has_no_file(cell, error, tmp_path):
+    path = write_chapter(tmp_path / "07_a.ipynb", [[cell, ["every-seed"]]])
+    with pytest.raises((ValueError, AssertionError)) as caught:
+        every_seed.measure(path, 1)
+    assert error in f"{caught.type.__name__} {caught.value}"
+
+
+def test_the_stored_seeds_are_those_of_the_results_files():
+    stored = json.loads((ROOT / "results/every-seed-09.json").read_text())
+    assert stored["command"] == "python -m tools.every_seed 09"
+    for seed, models in enumerate(stored["seeds"]):
+        for name, kept in models.items():
+            run = recipes.load_results(name)[seed]
+            assert kept["valid_loss"] == run["history"][-1]["valid_loss"]
