@@ -3,10 +3,12 @@
 `python -m tools.repetitions` translates the test split with the models that
 the chapter on long sentences compares, each seed of each, greedily. A
 sentence counts if it has more copies of a run of four words than the
-reference has. Weights that are not in the cache are trained first.
+reference has. Beside it, the words of the reference that the output lacks.
+Weights that are not in the cache are trained first.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -23,8 +25,9 @@ def measure(names: Sequence[str], seeds: int) -> dict[str, Any]:
     """The content of the file.
 
     Under `recipes`, for each seed: `share` of the sentences that repeat
-    themselves, one number for each length bucket of sources, and `bleu` of
-    all translations, by which the models are known again.
+    themselves and of the words that are `lacking`, one number for each length
+    bucket of sources, and `bleu` of all translations, by which the models
+    are known again.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for name in names:
@@ -34,16 +37,26 @@ def measure(names: Sequence[str], seeds: int) -> dict[str, Any]:
         found[name] = []
         for seed in range(seeds):
             outputs = recipes.train(name, seed).translate(sources)
-            share = []
+            share, lacking = [], []
             for low, high in corpora.LENGTH_BUCKETS:
-                more = [
-                    repetitions(tokens) > repetitions(pair.target)
+                group = [
+                    (pair.target, tokens)
                     for pair, tokens in zip(corpus.test, outputs, strict=True)
                     if low <= len(pair.source) <= high
                 ]
-                share.append(fmean(more) if more else None)
+                more = [repetitions(y) > repetitions(x) for x, y in group]
+                lost = [(Counter(x) - Counter(y)).total() for x, y in group]
+                share.append(fmean(more))
+                lacking.append(sum(lost) / sum(len(x) for x, _ in group))
             score = bleu([*map(detokenize, outputs)], texts).score
-            found[name].append({"seed": seed, "share": share, "bleu": score})
+            found[name].append(
+                {
+                    "seed": seed,
+                    "share": share,
+                    "lacking": lacking,
+                    "bleu": score,
+                }
+            )
     return {
         "command": "python -m tools.repetitions",
         "lengths": [list(bucket) for bucket in corpora.LENGTH_BUCKETS],

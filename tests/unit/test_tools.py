@@ -196,22 +196,27 @@ def test_costs_of_updates_are_measured_beside_each_other():
 
 
 def test_repeating_translations_are_counted_by_length(monkeypatch):
-    """A model that writes the reference, or writes it twice if it is long."""
+    """A model that writes long references twice, and of short ones half."""
 
     class Repeats:
         def translate(self, sentences):
             pairs = recipes.corpus_of(recipes.RECIPES["additive"]).test
             assert [*sentences] == [pair.source for pair in pairs]
             return [
-                pair.target * (1 + (len(pair.source) > 40)) for pair in pairs
+                pair.target * 2
+                if len(pair.source) > 40
+                else pair.target[: len(pair.target) // 2]
+                for pair in pairs
             ]
 
     monkeypatch.setattr(recipes, "train", lambda name, seed: Repeats())
     found = repetitions.measure(("additive",), 2)
     rows = found["recipes"]["additive"]
     assert [row["share"] for row in rows] == 2 * [[0, 0, 0, 0, 1]]
+    assert all(0.5 <= share < 0.6 for share in rows[0]["lacking"][:4])
+    assert rows[0]["lacking"][4] == 0
     assert [row["seed"] for row in rows] == [0, 1]
-    assert 50 < rows[0]["bleu"] < 100
+    assert 0 < rows[0]["bleu"] < 100
     stored = json.loads((ROOT / "results/repetitions.json").read_text())
     assert stored["command"] == found["command"]
     assert stored["lengths"] == [[*pair] for pair in corpora.LENGTH_BUCKETS]
