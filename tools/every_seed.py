@@ -1,4 +1,4 @@
-"""Cells of a chapter, for every seed: ``results/every-seed-09.json``.
+"""Cells of a chapter, for every seed: ``results/chapter-09.json``.
 
 A chapter trains one seed, and what it finds in that model may be luck. So
 `python -m tools.every_seed 09` runs the cells of Chapter 9 that are tagged
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("chapter", help="its two digits")
     (path,) = chapters(parser.parse_args().chapter)
-    target = recipes.results_dir() / f"every-seed-{path.name[:2]}.json"
+    target = recipes.results_dir() / f"chapter-{path.name[:2]}.json"
     text = json.dumps(measure(path, SEEDS), indent=1, ensure_ascii=False)
     target.write_text(text + "\n", encoding="utf-8")
     print(target)

@@ -262,7 +262,7 @@ def test_a_chapter_that_fails_for_a_seed_has_no_file(cell, error, tmp_path):
 
 
 def test_the_stored_seeds_are_those_of_the_results_files():
-    stored = json.loads((ROOT / "results/every-seed-09.json").read_text())
+    stored = json.loads((ROOT / "results/chapter-09.json").read_text())
     assert stored["command"] == "python -m tools.every_seed 09"
     for seed, models in enumerate(stored["seeds"]):
         for name, kept in models.items():
