@@ -11,22 +11,15 @@ Masks are True where there is something to attend to.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from s2s_lib import additive
 
 Score = Callable[[Tensor, Tensor], Tensor]
-
-# Additive attention works on blocks of so many numbers, which stay in the
-# processor's cache; the tensor of all queries with all keys need not exist.
-BLOCK = 1 << 19
-# With fewer queries or keys than this, factoring saves no exponentials.
-FEW = 4
-# Below this |x| both exp(2x) and exp(-2x) are normal numbers in float32.
-FINITE = 40.0
 
 
 def masked_softmax(
@@ -112,8 +105,8 @@ class AdditiveScore(nn.Module):
 
     Also called concat or MLP (multi-layer perceptron) attention. A few
     queries, as in a decoder's step, are answered by the formula as it
-    stands; many by `_Factored`, which gives the same numbers faster and in
-    memory that does not grow with queries times keys times hidden units.
+    stands; for many, `additive` has the same numbers faster, and without the
+    tensor of queries by keys by hidden units.
     """
 
     def __init__(self, query_size: int, key_size: int, hidden_size: int):
@@ -134,78 +127,12 @@ class AdditiveScore(nn.Module):
     ) -> Float[Tensor, "*batch queries keys"]:
         query, weight = self.query(query), self.v.weight[0]
         # query: (batch, queries, hidden); weight: (hidden,)
-        if min(query.shape[-2], keys.shape[-2]) >= FEW and (
-            _largest(query) < FINITE and _largest(keys) < FINITE
-        ):
-            return _Factored.apply(query, keys, weight)
+        fast = additive.for_many(query, keys)
+        if fast:
+            return fast(query, keys, weight)
         both = query[..., :, None, :] + keys[..., None, :, :]
         # both: (batch, queries, keys, hidden)
         return both.tanh_() @ weight
-
-
-def _largest(x: Tensor) -> float:
-    return float(x.detach().abs().amax()) if x.numel() else 0.0
-
-
-class _Factored(torch.autograd.Function):
-    """Additive scores with one exponential per query and key, not per pair.
-
-    `tanh(q + k) = 1 - 2 / (1 + exp(2q) exp(2k))`: the pairs need a product
-    and a reciprocal only. They are formed for a block of queries at a time,
-    in one buffer that stays in the processor's cache. The backward pass
-    forms them again; with u the reciprocal, the derivative of the tanh is
-    `4 (u - u^2)`.
-    """
-
-    @staticmethod
-    def blocks(query: Tensor, keys: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Rows of queries, and their u: (batch, rows, keys, hidden)."""
-        wide = torch.promote_types(query.dtype, torch.float32)
-        query, keys = (2 * query.to(wide)).exp(), (2 * keys.to(wide)).exp()
-        rows = max(1, BLOCK // keys.numel())
-        one, buffer = query.new_ones(()), None
-        for start in range(0, query.shape[-2], rows):
-            block = query[..., start : start + rows, None, :]
-            if buffer is None or buffer.shape[-3] != block.shape[-3]:
-                shape = (*block.shape[:-2], *keys.shape[-2:])
-                buffer = query.new_empty(shape)
-            torch.addcmul(one, block, keys[..., None, :, :], out=buffer)
-            yield slice(start, start + rows), buffer.reciprocal_()
-
-    @staticmethod
-    def forward(ctx, query: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(query, keys, weight)
-        scores = query.new_empty(*query.shape[:-1], keys.shape[-2])
-        wide = torch.promote_types(query.dtype, torch.float32)
-        weight = weight.to(wide)
-        for rows, u in _Factored.blocks(query, keys):
-            scores[..., rows, :] = weight.sum() - 2 * (u @ weight)
-        return scores
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, keys, weight = ctx.saved_tensors
-        wide = torch.promote_types(query.dtype, torch.float32)
-        grad, scale = grad.to(wide), 4 * weight.to(wide)
-        d_query = torch.empty_like(query, dtype=wide)
-        d_keys = torch.zeros_like(keys, dtype=wide)
-        d_weight = grad.sum() * torch.ones_like(weight, dtype=wide)
-        slope = None
-        for rows, u in _Factored.blocks(query, keys):
-            g = grad[..., rows, :]  # g: (batch, rows, keys)
-            d_weight -= 2 * (g.reshape(-1) @ u.flatten(0, -2))
-            if slope is None or slope.shape != u.shape:
-                slope = torch.empty_like(u)
-            torch.addcmul(u, u, u, value=-1, out=slope)
-            slope *= g[..., None]
-            d_query[..., rows, :] = slope.sum(-2)
-            d_keys += slope.sum(-3)
-        return (
-            (d_query * scale).to(query.dtype),
-            (d_keys * scale).to(keys.dtype),
-            d_weight.to(weight.dtype),
-        )
 
 
 class DotScore(nn.Module):

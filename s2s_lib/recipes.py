@@ -67,7 +67,7 @@ from s2s_lib.vocab import Vocabulary, detokenize
 # The modules whose code decides what a training ends in.
 _DETERMINES = (
     "vocab", "subwords", "lexicon", "grammar", "captions", "corpora",
-    "batches", "losses", "attention", "embeddings", "recurrent",
+    "batches", "losses", "additive", "attention", "embeddings", "recurrent",
     "transformer", "hard", "bugs", "training",
 )  # fmt: skip
 REAL = ("multi30k", "tatoeba")  # corpora of real sentences

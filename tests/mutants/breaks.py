@@ -264,16 +264,30 @@ BREAKS = (
     ),
     Break(
         "the slope of the factored tanh has the wrong sign",
-        "attention",
+        "additive",
         "torch.addcmul(u, u, u, value=-1, out=slope)",
         "torch.addcmul(u, u, u, value=1, out=slope)",
         ("attention",),
     ),
     Break(
+        "the slope of the grouped tanh has the wrong sign",
+        "additive",
+        "baddbmm_(d_bottom, k_, alpha=-1)",
+        "baddbmm_(d_bottom, k_, alpha=1)",
+        ("attention",),
+    ),
+    Break(
+        "a tile of scores overwrites its neighbour",
+        "additive",
+        "yield slice(start, start + size)",
+        "yield slice(start, start + size + 1)",
+        ("attention",),
+    ),
+    Break(
         "projections that overflow are factored all the same",
-        "attention",
-        "FINITE = 40.0",
-        "FINITE = 4000.0",
+        "additive",
+        "FINITE = 36.0",
+        "FINITE = 3600.0",
         ("attention",),
     ),
     Break(
@@ -299,7 +313,7 @@ BREAKS = (
     ),
     Break(
         "blocks of queries are put together backwards",
-        "attention",
+        "additive",
         "scores[..., rows, :] = weight.sum() - 2 * (u @ weight)",
         "scores[..., rows, :] = weight.sum() - 2 * (u @ weight).flip(-2)",
         ("attention",),

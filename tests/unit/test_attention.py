@@ -1,6 +1,7 @@
 """Attention: against loops, against D2L, and at its edges."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.peers import import_d2l
-from s2s_lib import attention
+from s2s_lib import additive
 from s2s_lib.attention import (
     SCORES,
     AdditiveScore,
@@ -203,14 +204,30 @@ def test_scores_that_cannot_be_are_refused():
         score(torch.ones(1, 2, 4), torch.ones(1, 4, 9))
 
 
+def take(monkeypatch, version: str, part: int = 1) -> None:
+    """Which version of the additive score; of how many numbers a part is."""
+    few, long = {
+        "formula": (1 << 40, 1 << 40),
+        "factored": (1, 1 << 40),
+        "grouped": (1, 1),
+    }[version]
+    for name, value in (
+        ("FEW", few), ("LONG", long), ("BLOCK", part), ("TILE", part)
+    ):  # fmt: skip
+        monkeypatch.setattr(additive, name, value)
+
+
+VERSIONS = ["factored", "grouped"]
+
+
 @pytest.mark.parametrize(
-    ("few", "block"), [(100, 1), (1, 1), (1, 60), (1, 1 << 20)]
+    ("version", "part"),
+    [("formula", 1), *product(VERSIONS, [1, 20, 60, 1 << 20])],
 )
-def test_additive_attention_is_d2ls(monkeypatch, few, block):
+def test_additive_attention_is_d2ls(monkeypatch, version, part):
     """Context, weights and all gradients, with their weights for ours."""
     d2l = import_d2l()
-    monkeypatch.setattr(attention, "BLOCK", block)
-    monkeypatch.setattr(attention, "FEW", few)
+    take(monkeypatch, version, part)
     torch.manual_seed(0)
     own, peer = AdditiveScore(5, 6, 7), d2l.AdditiveAttention(7, 0.0)
     lengths = torch.tensor([4, 1, 3])
@@ -251,9 +268,7 @@ def test_scaled_dot_attention_is_d2ls_and_torchs():
     torch.testing.assert_close(context, torchs)
 
 
-def everything(score, query, states, few, block, monkeypatch):
-    monkeypatch.setattr(attention, "FEW", few)
-    monkeypatch.setattr(attention, "BLOCK", block)
+def everything(score, query, states):
     score.zero_grad()
     leaves = [x.clone().requires_grad_() for x in (query, states)]
     energies = score(leaves[0], score.project_keys(leaves[1]))
@@ -264,27 +279,67 @@ def everything(score, query, states, few, block, monkeypatch):
     return [energies.detach(), again, *grads, *(x.grad for x in leaves)]
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 3), (1, 1, 1), (3, 7, 1)])
-def test_the_factored_formula_is_the_formula(shape, monkeypatch):
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3), (0,)])
+@pytest.mark.parametrize("shape", [(5, 3), (1, 1), (7, 1)])
+@pytest.mark.parametrize("hidden", [3, 4, 9])
+def test_faster_versions_are_the_formula(
+    version, batch, shape, hidden, monkeypatch
+):
     torch.manual_seed(0)
-    batch, queries, keys = shape
-    query, states = torch.randn(batch, queries, 4), torch.randn(batch, keys, 6)
-    score = AdditiveScore(4, 6, 5)
-    plain = everything(score, query, states, 100, 1, monkeypatch)
-    for block in (1, 70, 130, 1 << 20):
-        parts = everything(score, query, states, 1, block, monkeypatch)
-        for mine, theirs in zip(parts, plain, strict=True):
-            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    queries, keys = shape
+    query, states = (
+        torch.randn(*batch, queries, 4),
+        torch.randn(*batch, keys, 6),
+    )
+    score = AdditiveScore(4, 6, hidden)
+    take(monkeypatch, "formula")
+    plain = everything(score, query, states)
+    for part in (1, 18, 70, 130, 1 << 20):
+        take(monkeypatch, version, part)
+        mine = everything(score, query, states)
+        for one, other in zip(mine, plain, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("far", [3.0, 15.0, 39.0, 41.0, 500.0])
+@pytest.mark.parametrize(
+    ("queries", "keys", "expected"),
+    [
+        (1, 500, None),
+        (3, 500, None),
+        (500, 3, None),
+        (4, 500, additive.factored),
+        (127, 500, additive.factored),
+        (500, 127, additive.factored),
+        (128, 128, additive.grouped),
+    ],
+)
+def test_the_number_of_positions_chooses_the_version(queries, keys, expected):
+    query, keys = torch.ones(2, queries, 8), torch.ones(2, keys, 8)
+    assert additive.for_many(query, keys) is expected
+    assert additive.for_many(query[:0], keys[:0]) is None
+    large = 9 * query
+    if expected is additive.grouped:
+        assert additive.for_many(large, keys) is additive.factored
+    elif expected:
+        assert additive.for_many(large, keys) is expected
+    for beyond in (36.0, -500.0, math.inf, math.nan):
+        assert additive.for_many(query, beyond * keys) is None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("far", [3.0, 8.9, 9.1, 35.9, 36.1, 500.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_large_projections_saturate_and_never_overflow(far, dtype):
+def test_large_projections_saturate_and_never_overflow(
+    version, far, dtype, monkeypatch
+):
     """Opposite ones cancel: the tanh of q + k is exact, however large."""
-    score = AdditiveScore(1, 1, 1).to(dtype)
+    take(monkeypatch, version, 10)
+    score = AdditiveScore(1, 1, 4).to(dtype)
     with torch.no_grad():
-        for layer in (score.query, score.key, score.v):
+        for layer in (score.query, score.key):
             layer.weight.fill_(1.0)
+        score.v.weight.fill_(0.25)
     near = torch.tensor([-1.0, -0.25, 0.0, 0.5])
     query = torch.full((1, 4, 1), far, dtype=dtype, requires_grad=True)
     states = (near - far).to(dtype)[None, :, None]
@@ -299,7 +354,55 @@ def test_large_projections_saturate_and_never_overflow(far, dtype):
     )
 
 
-def test_exponentials_are_taken_of_queries_and_keys_not_of_pairs():
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("far", [8.9, 35.9])
+def test_projections_of_one_sign_saturate(version, far, sign, monkeypatch):
+    """The largest exponentials that there can be."""
+    take(monkeypatch, version, 10)
+    score = AdditiveScore(1, 1, 4)
+    with torch.no_grad():
+        for layer in (score.query, score.key):
+            layer.weight.fill_(1.0)
+        score.v.weight.copy_(torch.tensor([100.0, -300.0, 50.0, 1000.0]))
+    query = torch.full((1, 2, 1), sign * far, requires_grad=True)
+    scores = score(query, score.project_keys(query))
+    assert torch.allclose(scores, torch.full((1, 2, 2), sign * 850.0))
+    scores.sum().backward()
+    assert torch.allclose(query.grad, torch.zeros(1, 2, 1), atol=0.01)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_faster_versions_are_exact_under_autocast(version, monkeypatch):
+    """Exponentials in bfloat16 would be wrong by a percent."""
+    found = []
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function._schema.name in ("aten::bmm", "aten::mv", "aten::mm"):
+                found.append({x.dtype for x in args})
+            return function(*args, **(kwargs or {}))
+
+    take(monkeypatch, version, 10)
+    score = AdditiveScore(4, 4, 8)
+    query = torch.randn(2, 5, 4, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        keys = score.project_keys(torch.randn(2, 3, 4))
+        projected = score.query(query)
+        with Products():
+            scores = additive.for_many(projected, keys)(
+                projected, keys, score.v.weight[0]
+            )
+            torch.autograd.grad(scores.sum(), projected)
+    assert scores.dtype == projected.dtype == torch.bfloat16
+    assert len(found) > 4
+    assert all(types == {torch.float32} for types in found)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_exponentials_are_taken_of_queries_and_keys_not_of_pairs(
+    version, monkeypatch
+):
     class Exponentials(TorchDispatchMode):
         taken = 0
 
@@ -310,15 +413,21 @@ def test_exponentials_are_taken_of_queries_and_keys_not_of_pairs():
 
     score = AdditiveScore(8, 8, 16)
     query, states = torch.randn(2, 50, 8), torch.randn(2, 70, 8)
+    take(monkeypatch, version, 1 << 10)
     with Exponentials() as seen, torch.no_grad():
         score(query, score.project_keys(states))
     assert seen.taken == 2 * (50 + 70) * 16
+    take(monkeypatch, "formula")
     with Exponentials() as seen, torch.no_grad():
         score(query[:, :1], score.project_keys(states))
     assert seen.taken == 2 * 1 * 70 * 16
 
 
-def test_a_second_derivative_is_refused_rather_than_wrong():
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_second_derivative_is_refused_rather_than_wrong(
+    version, monkeypatch
+):
+    take(monkeypatch, version)
     score = AdditiveScore(4, 4, 4)
     query = torch.randn(1, 5, 4, requires_grad=True)
     scores = score(query, score.project_keys(torch.randn(1, 5, 4)))
@@ -343,8 +452,9 @@ class Largest(TorchDispatchMode):
         return found
 
 
-def test_the_tensor_of_all_pairs_never_exists(monkeypatch):
-    monkeypatch.setattr(attention, "BLOCK", 4000)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_tensor_of_all_pairs_never_exists(version, monkeypatch):
+    take(monkeypatch, version, 4000)
     score = AdditiveScore(8, 8, 8)
     query = torch.randn(1, 100, 8, requires_grad=True)
     states = torch.randn(1, 100, 8, requires_grad=True)
@@ -359,15 +469,17 @@ def test_the_tensor_of_all_pairs_never_exists(monkeypatch):
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
             energies = score(query, score.project_keys(states))
         energies.sum().backward()
-    # Of 100 * 100 * 8 numbers: a block at a time, and the energies.
+    # Of 100 * 100 * 8 numbers: a tile at a time, and the energies.
     assert 4000 <= seen.most <= 100 * 100
     assert kept <= 20_000
 
 
-@pytest.mark.parametrize("name", SCORES)
-def test_gradients_are_those_of_the_numbers(name, monkeypatch):
-    monkeypatch.setattr(attention, "BLOCK", 30)
-    monkeypatch.setattr(attention, "FEW", 1)
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("additive", "factored"), *((name, "grouped") for name in SCORES)],
+)
+def test_gradients_are_those_of_the_numbers(name, version, monkeypatch):
+    take(monkeypatch, version, 30 if version == "factored" else 4)
     torch.manual_seed(0)
     score = make_score(name, 3, 6, 4).double()
     leaves = [

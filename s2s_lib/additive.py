@@ -1,0 +1,241 @@
+"""Additive scores of many queries with many keys, faster than as written.
+
+`AdditiveScore` has the formula, `v^T tanh(q + k)`. It makes a tensor of
+(batch, queries, keys, hidden) numbers and takes the tanh of each. The two
+versions here give the same scores, up to rounding, without that tensor:
+`factored` for sentences, `grouped` for texts. `for_many` chooses.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+# With fewer queries or keys than FEW nothing is saved; from LONG on, `grouped`
+# is ahead of `factored`.
+FEW, LONG = 4, 128
+# Both work on a part at a time, which stays in the processor's cache:
+# `factored` on so many numbers, `grouped` on so many pairs.
+BLOCK, TILE = 1 << 19, 1 << 16
+# So many hidden units are a group.
+UNITS = 4
+# For |x| below this, exp(2x) and exp(-2x) are normal numbers in float32, and
+# stay so when some dozens of them are added.
+FINITE = 36.0
+
+
+def for_many(
+    query: Tensor, keys: Tensor
+) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+    """The version for such queries and keys; None if it is the formula.
+
+    Args:
+        query, keys: projected, (batch, queries or keys, hidden).
+
+    Returns:
+        A function of query, keys and the vector v.
+    """
+    count = min(query.shape[-2], keys.shape[-2])
+    if count < FEW or not query.numel():
+        return None
+    sides = (x.detach().abs().amax() for x in (query, keys))
+    largest = float(torch.maximum(*sides))  # NaN if there is one
+    if count >= LONG and UNITS * largest < FINITE:
+        return grouped
+    return factored if largest < FINITE else None
+
+
+def factored(query: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
+    """Scores with one exponential per query and key, not per pair."""
+    with torch.autocast(query.device.type, enabled=False):
+        return _Factored.apply(query, keys, weight)
+
+
+def grouped(query: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
+    """Scores by products of matrices, with no exponential per pair."""
+    wide = torch.promote_types(query.dtype, torch.float32)
+    missing = -len(weight) % UNITS  # a unit of zeros adds nothing
+    q, k, v = (
+        functional.pad(x.to(wide), (0, missing)).unflatten(-1, (-1, UNITS))
+        for x in (query, keys, weight)
+    )
+    q, k = (x.reshape(-1, *x.shape[-3:]).permute(2, 0, 3, 1) for x in (q, k))
+    # q, k: (groups, batch, units, positions); v: (groups, units)
+    with torch.autocast(query.device.type, enabled=False):
+        scores = _Grouped.apply(q.contiguous(), k.contiguous(), v)
+    return scores.view(*query.shape[:-1], -1).to(query.dtype)
+
+
+class _Factored(torch.autograd.Function):
+    """`tanh(q + k) = 1 - 2 / (1 + exp(2q) exp(2k))`: the pairs need a product
+    and a reciprocal only. They are formed for a block of queries at a time,
+    in one buffer that stays in the processor's cache. The backward pass
+    forms them again; with u the reciprocal, the derivative of the tanh is
+    `4 (u - u^2)`.
+    """
+
+    @staticmethod
+    def blocks(query: Tensor, keys: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Rows of queries, and their u: (batch, rows, keys, hidden)."""
+        wide = torch.promote_types(query.dtype, torch.float32)
+        query, keys = (2 * query.to(wide)).exp(), (2 * keys.to(wide)).exp()
+        rows = max(1, BLOCK // keys.numel())
+        one, buffer = query.new_ones(()), None
+        for start in range(0, query.shape[-2], rows):
+            block = query[..., start : start + rows, None, :]
+            if buffer is None or buffer.shape[-3] != block.shape[-3]:
+                shape = (*block.shape[:-2], *keys.shape[-2:])
+                buffer = query.new_empty(shape)
+            torch.addcmul(one, block, keys[..., None, :, :], out=buffer)
+            yield slice(start, start + rows), buffer.reciprocal_()
+
+    @staticmethod
+    def forward(ctx, query: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(query, keys, weight)
+        scores = query.new_empty(*query.shape[:-1], keys.shape[-2])
+        wide = torch.promote_types(query.dtype, torch.float32)
+        weight = weight.to(wide)
+        for rows, u in _Factored.blocks(query, keys):
+            scores[..., rows, :] = weight.sum() - 2 * (u @ weight)
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, keys, weight = ctx.saved_tensors
+        with torch.autocast(query.device.type, enabled=False):
+            return _Factored.slopes(query, keys, weight, grad)
+
+    @staticmethod
+    def slopes(query, keys, weight, grad):
+        wide = torch.promote_types(query.dtype, torch.float32)
+        grad, scale = grad.to(wide), 4 * weight.to(wide)
+        d_query = torch.empty_like(query, dtype=wide)
+        d_keys = torch.zeros_like(keys, dtype=wide)
+        d_weight = grad.sum() * torch.ones_like(weight, dtype=wide)
+        slope = None
+        for rows, u in _Factored.blocks(query, keys):
+            g = grad[..., rows, :]  # g: (batch, rows, keys)
+            d_weight -= 2 * (g.reshape(-1) @ u.flatten(0, -2))
+            if slope is None or slope.shape != u.shape:
+                slope = torch.empty_like(u)
+            torch.addcmul(u, u, u, value=-1, out=slope)
+            slope *= g[..., None]
+            d_query[..., rows, :] = slope.sum(-2)
+            d_keys += slope.sum(-3)
+        return (
+            (d_query * scale).to(query.dtype),
+            (d_keys * scale).to(keys.dtype),
+            d_weight.to(weight.dtype),
+        )
+
+
+class _Grouped(torch.autograd.Function):
+    """Additive scores by matrix products, a group of hidden units at a time.
+
+    tanh(x) is the mean of a sign that is + with weight exp(x) and - with
+    weight exp(-x). So within a group v^T tanh(q + k) is the mean of v^T delta
+    over all vectors delta of signs, with weights exp(delta^T q + delta^T k).
+    Their sum and the weighted sum are matrix products, in which a query and a
+    key have one number for each delta. A pair of them then takes one division
+    for a whole group, and no exponential.
+    """
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        # q: (groups, batch, units, queries); k: (groups, batch, units, keys)
+        # v: (groups, units)
+        ctx.save_for_backward(q, k, v)
+        q, k, kv = _Grouped.expand(q, k, v)
+        scores = q.new_empty(q.shape[1], q.shape[3], k.shape[3])
+        for rows, columns in _Grouped.tiles(q, k):
+            sides = q[..., rows], k[..., columns], kv[..., columns]
+            total = torch.zeros_like(scores[:, rows, columns])
+            for top, bottom in _Grouped.fractions(*sides):
+                total.addcdiv_(top, bottom)
+            scores[:, rows, columns] = total
+        return scores
+
+    @staticmethod
+    def expand(q, k, v):
+        """exp(delta^T q) and exp(delta^T k); the latter times v^T delta."""
+        q, k = _every_sign(q), _every_sign(k)
+        # q, k: (groups, batch, signs, positions)
+        return q, k, k * (v @ _signs(v).T)[:, None, :, None]
+
+    @staticmethod
+    def tiles(q, k):
+        """Some queries and some keys at a time, until all have met."""
+        side = max(1, math.isqrt(TILE // q.shape[1]))
+        for rows in _parts(q.shape[-1], side):
+            for columns in _parts(k.shape[-1], side):
+                yield rows, columns
+
+    @staticmethod
+    def fractions(q, k, kv):
+        """Group by group: the weighted sums for all pairs; their weights."""
+        top, bottom = q.new_empty(2, q.shape[1], q.shape[3], k.shape[3])
+        for asked, weights, weighted in zip(q.mT, k, kv, strict=True):
+            torch.bmm(asked, weighted, out=top)
+            torch.bmm(asked, weights, out=bottom)
+            yield top, bottom
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = ctx.saved_tensors
+        with torch.autocast(q.device.type, enabled=False):
+            q, k, kv = _Grouped.expand(q, k, v)
+            signs = _signs(v)
+            d_q, d_k, d_kv = (torch.zeros_like(x) for x in (q.mT, k, kv))
+            for rows, columns in _Grouped.tiles(q, k):
+                sides = q[..., rows], k[..., columns], kv[..., columns]
+                here = grad[:, rows, columns].contiguous()
+                parts = zip(
+                    _Grouped.fractions(*sides),
+                    sides[0],
+                    sides[1].mT.contiguous(),
+                    sides[2].mT.contiguous(),
+                    d_q[..., rows, :],
+                    d_k[..., columns],
+                    d_kv[..., columns],
+                    strict=True,
+                )
+                for (top, bottom), asked, k_, kv_, d_q_, d_k_, d_kv_ in parts:
+                    top /= bottom
+                    d_top = torch.div(here, bottom, out=bottom)
+                    d_bottom = top.mul_(d_top)  # its negative
+                    d_q_.baddbmm_(d_top, kv_).baddbmm_(d_bottom, k_, alpha=-1)
+                    d_kv_.baddbmm_(asked, d_top)
+                    d_k_.baddbmm_(asked, d_bottom, alpha=-1)
+            d_v = (d_kv * k).sum((1, 3)) @ signs
+            d_k += d_kv * (v @ signs.T)[:, None, :, None]
+            return signs.T @ (d_q.mT * q), signs.T @ (d_k * k), d_v
+
+
+def _signs(v: Tensor) -> Tensor:
+    """Every delta, in the order of `_every_sign`: (signs, units)."""
+    count = v.shape[-1]
+    signs = torch.cartesian_prod(*[v.new_tensor([1.0, -1.0])] * count)
+    return signs.view(-1, count).flip(1)
+
+
+def _every_sign(x: Tensor) -> Tensor:
+    """exp(delta^T x) for every delta; x and the result go along dim -2."""
+    *batch, units, positions = x.shape
+    found = x.new_ones(*batch, 2**units, positions)
+    for unit, one in enumerate(x.exp().split(1, -2)):
+        half = found[..., : 2**unit, :]
+        torch.div(half, one, out=found[..., 2**unit : 2 ** (unit + 1), :])
+        half *= one
+    return found
+
+
+def _parts(count: int, most: int) -> Iterator[slice]:
+    """Slices of at most `most` that cover `count`, about equally long."""
+    size = math.ceil(count / math.ceil(count / most))
+    for start in range(0, count, size):
+        yield slice(start, start + size)
