@@ -138,7 +138,7 @@ def scores(
     one = BLEU(effective_order=True)
 
     def sacrebleu(ours: Sequence[str], theirs: Sequence[str], **how) -> float:
-        # force: sacreBLEU would warn of most of these mistakes.
+        # force: sacreBLEU would warn of two of these mistakes.
         scorer = BLEU(force=True, **how)
         return scorer.corpus_score(list(ours), [list(theirs)]).score
 

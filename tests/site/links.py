@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bs4 import BeautifulSoup
+from lxml.html import HtmlElement, HTMLParser, document_fromstring
 
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src"}
 
@@ -14,17 +14,14 @@ def outside(address: str) -> bool:
     return bool(parts.netloc) or parts.scheme in ("http", "https")
 
 
-def parse(page: Path) -> BeautifulSoup:
+def parse(page: Path) -> HtmlElement:
     """Read a page."""
-    return BeautifulSoup(page.read_text(encoding="utf-8"), "lxml")
+    return document_fromstring(page.read_bytes(), HTMLParser(encoding="utf-8"))
 
 
-def anchors(soup: BeautifulSoup) -> set[str]:
+def anchors(tree: HtmlElement) -> set[str]:
     """Give every name that a link to this page may end in."""
-    named = {tag["id"] for tag in soup.find_all(id=True)}
-    return named | {
-        tag["name"] for tag in soup.find_all("a", attrs={"name": 1})
-    }
+    return {*tree.xpath("//@id"), *tree.xpath("//a/@name")}
 
 
 def check(site: Path) -> list[str]:
@@ -34,37 +31,37 @@ def check(site: Path) -> list[str]:
         for page in sorted(site.rglob("*.html"))
         if "_static" not in page.relative_to(site).parts
     }
-    names = {page: anchors(soup) for page, soup in pages.items()}
+    names = {page: anchors(tree) for page, tree in pages.items()}
     faults = []
-    for page, soup in pages.items():
+    for page, tree in pages.items():
         where = page.relative_to(site)
         for tag, attribute in LOADS.items():
-            for found in soup.find_all(tag, attrs={attribute: True}):
-                if outside(found[attribute]):
-                    faults.append(f"{where} loads {found[attribute]}")
-                elif not found[attribute].startswith("data:"):
-                    path = unquote(urlsplit(found[attribute]).path)
+            for found in tree.xpath(f"//{tag}/@{attribute}"):
+                if outside(found):
+                    faults.append(f"{where} loads {found}")
+                elif not found.startswith("data:"):
+                    path = unquote(urlsplit(found).path)
                     if not (page.parent / path).exists():
-                        faults.append(f"{where} lacks {found[attribute]}")
-        for found in soup.find_all("link", href=True):
-            relation = found.get("rel") or []
-            if outside(found["href"]) and "canonical" not in relation:
-                faults.append(f"{where} loads {found['href']}")
-        for image in soup.find_all("img"):
+                        faults.append(f"{where} lacks {found}")
+        for found in tree.xpath("//link[@href]"):
+            relation = found.get("rel", "").split()
+            if outside(found.get("href")) and "canonical" not in relation:
+                faults.append(f"{where} loads {found.get('href')}")
+        for image in tree.xpath("//img"):
             alt = image.get("alt")
             if alt is None or alt.endswith((".png", ".svg", ".jpg")):
                 faults.append(f"{where}: {image.get('src')} has alt {alt!r}")
-        for link in soup.find_all("a", href=True):
-            href = urlsplit(link["href"])
+        for link in tree.xpath("//a/@href"):
+            href = urlsplit(link)
             if href.scheme or href.netloc:
                 continue
             target = page
             if href.path:
                 target = (page.parent / unquote(href.path)).resolve()
             if not target.exists():
-                faults.append(f"{where} links to {link['href']}: no file")
+                faults.append(f"{where} links to {link}: no file")
             elif unquote(href.fragment) not in names.get(
                 target, {unquote(href.fragment)}
             ) | {""}:
-                faults.append(f"{where} links to {link['href']}: no anchor")
+                faults.append(f"{where} links to {link}: no anchor")
     return faults

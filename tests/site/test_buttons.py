@@ -19,7 +19,7 @@ COLAB = "https://colab.research.google.com/github/"
 
 
 def colab_links(page: Path) -> list[str]:
-    links = [a["href"] for a in parse(page).find_all("a", href=True)]
+    links = parse(page).xpath("//a/@href")
     return [link for link in links if "colab.research" in link]
 
 

@@ -112,7 +112,7 @@ def test_the_command_in_chapter_18_has_the_settings_of_its_recipe():
     assert given.pop("architecture") == "transformer"
     assert given.pop("pair") == recipe.pair
     assert int(given.pop("beam")) == recipe.beam_size
-    for name in ("corpus", "out", "model"):
+    for name in ("corpus", "out", "model", "test"):
         given.pop(name)
     settings = [recipe, recipe.model, recipe.training]
     for name, text in given.items():
