@@ -41,8 +41,8 @@ def for_many(
     count = min(query.shape[-2], keys.shape[-2])
     if count < FEW or not query.numel():
         return None
-    sides = (x.detach().abs().amax() for x in (query, keys))
-    largest = float(torch.maximum(*sides))  # NaN if there is one
+    ends = [end for x in (query, keys) for end in x.detach().aminmax()]
+    largest = float(torch.stack(ends).abs().amax())  # NaN if there is one
     if count >= LONG and UNITS * largest < FINITE:
         return grouped
     return factored if largest < FINITE else None
@@ -57,11 +57,10 @@ def factored(query: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
 def grouped(query: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
     """Scores by products of matrices, with no exponential per pair."""
     wide = torch.promote_types(query.dtype, torch.float32)
-    missing = -len(weight) % UNITS  # a unit of zeros adds nothing
-    q, k, v = (
-        functional.pad(x.to(wide), (0, missing)).unflatten(-1, (-1, UNITS))
-        for x in (query, keys, weight)
-    )
+    q, k, v = (x.to(wide) for x in (query, keys, weight))
+    if missing := -len(weight) % UNITS:  # a unit of zeros adds nothing
+        q, k, v = (functional.pad(x, (0, missing)) for x in (q, k, v))
+    q, k, v = (x.unflatten(-1, (-1, UNITS)) for x in (q, k, v))
     q, k = (x.reshape(-1, *x.shape[-3:]).permute(2, 0, 3, 1) for x in (q, k))
     # q, k: (groups, batch, units, positions); v: (groups, units)
     with torch.autocast(query.device.type, enabled=False):
@@ -148,31 +147,32 @@ class _Grouped(torch.autograd.Function):
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         # q: (groups, batch, units, queries); k: (groups, batch, units, keys)
         # v: (groups, units)
-        ctx.save_for_backward(q, k, v)
-        q, k, kv = _Grouped.expand(q, k, v)
+        q, k = _every_sign(q), _every_sign(k)
+        # q, k: (groups, batch, signs, positions)
+        kv = k * (v @ _signs(v).T)[:, None, :, None]
+        ctx.save_for_backward(q, k, kv, v)
         scores = q.new_empty(q.shape[1], q.shape[3], k.shape[3])
-        for rows, columns in _Grouped.tiles(q, k):
-            sides = q[..., rows], k[..., columns], kv[..., columns]
-            total = torch.zeros_like(scores[:, rows, columns])
-            for top, bottom in _Grouped.fractions(*sides):
+        for part, (q_,), (k_, kv_) in _Grouped.tiles(scores, [q], [k, kv]):
+            total = torch.zeros_like(part)
+            for top, bottom in _Grouped.fractions(q_, k_, kv_):
                 total.addcdiv_(top, bottom)
-            scores[:, rows, columns] = total
+            part.copy_(total)
         return scores
 
     @staticmethod
-    def expand(q, k, v):
-        """exp(delta^T q) and exp(delta^T k); the latter times v^T delta."""
-        q, k = _every_sign(q), _every_sign(k)
-        # q, k: (groups, batch, signs, positions)
-        return q, k, k * (v @ _signs(v).T)[:, None, :, None]
-
-    @staticmethod
-    def tiles(q, k):
-        """Some queries and some keys at a time, until all have met."""
-        side = max(1, math.isqrt(TILE // q.shape[1]))
-        for rows in _parts(q.shape[-1], side):
-            for columns in _parts(k.shape[-1], side):
-                yield rows, columns
+    def tiles(pairs, of_queries, of_keys):
+        """Some pairs at a time, and what there is of their two sides."""
+        batch, queries, keys = pairs.shape
+        side = math.isqrt(TILE)
+        most = TILE // (min(side, queries) * min(side, keys))
+        for some in _parts(batch, most):
+            for rows in _parts(queries, side):
+                for columns in _parts(keys, side):
+                    yield (
+                        pairs[some, rows, columns],
+                        [x[:, some, :, rows] for x in of_queries],
+                        [x[:, some, :, columns] for x in of_keys],
+                    )
 
     @staticmethod
     def fractions(q, k, kv):
@@ -186,34 +186,28 @@ class _Grouped(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = ctx.saved_tensors
+        q, k, kv, v = ctx.saved_tensors
         with torch.autocast(q.device.type, enabled=False):
-            q, k, kv = _Grouped.expand(q, k, v)
             signs = _signs(v)
-            d_q, d_k, d_kv = (torch.zeros_like(x) for x in (q.mT, k, kv))
-            for rows, columns in _Grouped.tiles(q, k):
-                sides = q[..., rows], k[..., columns], kv[..., columns]
-                here = grad[:, rows, columns].contiguous()
-                parts = zip(
-                    _Grouped.fractions(*sides),
-                    sides[0],
-                    sides[1].mT.contiguous(),
-                    sides[2].mT.contiguous(),
-                    d_q[..., rows, :],
-                    d_k[..., columns],
-                    d_kv[..., columns],
-                    strict=True,
-                )
-                for (top, bottom), asked, k_, kv_, d_q_, d_k_, d_kv_ in parts:
+            d_q, d_k, d_kv = (torch.zeros_like(x) for x in (q, k, kv))
+            for here, (q_, d_q_), (k_, kv_, d_k_, d_kv_) in _Grouped.tiles(
+                grad, [q, d_q], [k, kv, d_k, d_kv]
+            ):
+                here = here.contiguous()
+                sums = _Grouped.fractions(q_, k_, kv_)
+                sides = q_, k_.mT, kv_.mT, d_q_.mT, d_k_, d_kv_
+                for (top, bottom), a, b, bv, d_a, d_b, d_bv in zip(
+                    sums, *sides, strict=True
+                ):
                     top /= bottom
                     d_top = torch.div(here, bottom, out=bottom)
                     d_bottom = top.mul_(d_top)  # its negative
-                    d_q_.baddbmm_(d_top, kv_).baddbmm_(d_bottom, k_, alpha=-1)
-                    d_kv_.baddbmm_(asked, d_top)
-                    d_k_.baddbmm_(asked, d_bottom, alpha=-1)
-            d_v = (d_kv * k).sum((1, 3)) @ signs
-            d_k += d_kv * (v @ signs.T)[:, None, :, None]
-            return signs.T @ (d_q.mT * q), signs.T @ (d_k * k), d_v
+                    d_a.baddbmm_(d_top, bv).baddbmm_(d_bottom, b, alpha=-1)
+                    d_bv.baddbmm_(a, d_top)
+                    d_b.baddbmm_(a, d_bottom, alpha=-1)
+            d_k.addcmul_(d_kv, (v @ signs.T)[:, None, :, None])
+            d_v = d_kv.mul_(k).sum((1, 3)) @ signs
+            return signs.T @ d_q.mul_(q), signs.T @ d_k.mul_(k), d_v
 
 
 def _signs(v: Tensor) -> Tensor:

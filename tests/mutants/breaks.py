@@ -272,8 +272,8 @@ BREAKS = (
     Break(
         "the slope of the grouped tanh has the wrong sign",
         "additive",
-        "baddbmm_(d_bottom, k_, alpha=-1)",
-        "baddbmm_(d_bottom, k_, alpha=1)",
+        "baddbmm_(d_bottom, b, alpha=-1)",
+        "baddbmm_(d_bottom, b, alpha=1)",
         ("attention",),
     ),
     Break(
