@@ -1071,6 +1071,10 @@ RECIPES: dict[str, Recipe] = {
     "plain": PLAIN,
     # Three times the budget: what is slow learning, and what is not?
     "plain-long": _change(PLAIN, {}, {"steps": 3000}),
+    # And three times that: where does it stop to help?
+    "plain-plateau": _change(
+        PLAIN, {}, {"steps": 9000, "evaluate_every": 600}
+    ),
     # C squeezed to so many numbers by one more layer; plain has 256 and no
     # such layer, so 256 is here too.
     **{
@@ -1094,6 +1098,9 @@ RECIPES: dict[str, Recipe] = {
     # about the same time, and all of them the same number of sentences.
     "additive": ADDITIVE,
     "additive-long": _change(ADDITIVE, {}, {"steps": 1000}),
+    "additive-plateau": _change(
+        ADDITIVE, {}, {"steps": 3000, "evaluate_every": 200}
+    ),
     "coverage": _change(ADDITIVE, {"coverage": True}, {}),
     # Luong's form, and every score on the same terms.
     **{
