@@ -196,7 +196,7 @@ def everything(model, memory, targets=TARGETS):
 
 
 def assert_same(left, right, tolerance=1e-5):
-    """Equal tokens, and log-probabilities and logits to 1e-5."""
+    """Equal tokens, and log-probabilities and logits to `tolerance`."""
     for a, b in zip(left, right, strict=True):
         for x, y in zip(a[:2], b[:2], strict=True):
             torch.testing.assert_close(x, y, rtol=0, atol=tolerance)
@@ -259,6 +259,7 @@ def test_evaluation_has_no_dropout_and_training_has(model):
 
 
 def test_float64_runs_through(model):
+    # What differs is the rounding of float32, with large weights.
     single = everything(model, read(model))
     assert_same(
         single,
@@ -268,6 +269,7 @@ def test_float64_runs_through(model):
                 model.double(), read(model)
             )
         ],
+        tolerance=1e-4,
     )
 
 
