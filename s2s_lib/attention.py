@@ -130,9 +130,12 @@ class AdditiveScore(nn.Module):
         fast = additive.for_many(query, keys)
         if fast:
             return fast(query, keys, weight)
-        both = query[..., :, None, :] + keys[..., None, :, :]
-        # both: (batch, queries, keys, hidden)
-        return both.tanh_() @ weight
+        # tanh(x) = 2 sigmoid(2 x) - 1, and a processor has a sigmoid sooner.
+        twice = torch.add(
+            2 * query[..., :, None, :], keys[..., None, :, :], alpha=2
+        )
+        # twice: (batch, queries, keys, hidden), 2 (W_q q + W_k k)
+        return 2 * (twice.sigmoid_() @ weight) - weight.sum()
 
 
 class DotScore(nn.Module):

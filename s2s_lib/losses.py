@@ -70,12 +70,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
             of_hidden = torch.empty_like(hidden)
             of_weight = torch.zeros_like(weight, dtype=torch.float32)
             of_bias = torch.zeros_like(bias, dtype=torch.float32)
-        rows = max(1, CHUNK // vocabulary)
+        rows = max(1, min(CHUNK // vocabulary, positions))
+        buffer = hidden.new_empty(rows, vocabulary)
         for start in range(0, positions, rows):
             part = slice(start, start + rows)
             x, true = hidden[part], target[part, None]
-            logits = nn.functional.linear(x, weight, bias).float()
-            # logits: (rows, vocabulary); from here on in one buffer.
+            logits = buffer[: len(x)]  # logits: (rows, vocabulary)
+            logits = torch.addmm(bias, x, weight.t(), out=logits).float()
             logits -= logits.amax(1, keepdim=True)
             total -= (1 - smoothing) * logits.gather(1, true).sum()
             if smoothing:

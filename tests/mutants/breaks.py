@@ -258,8 +258,8 @@ BREAKS = (
     Break(
         "additive attention has lost its tanh",
         "attention",
-        "both.tanh_() @ weight",
-        "both @ weight",
+        "2 * (twice.sigmoid_() @ weight) - weight.sum()",
+        "twice @ weight / 2",
         ("attention",),
     ),
     Break(
