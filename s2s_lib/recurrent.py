@@ -29,14 +29,17 @@ State = tuple[Float[Tensor, "batch layers hidden"], ...]
 
 
 class _Cell(nn.Module):
-    """The two affine maps that every cell has, one per gate."""
+    """The two affine maps that every cell has.
 
-    gates: int
+    Both come in blocks, one for each gate and one for what the gates let in.
+    """
+
+    blocks: int
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
         self.hidden_size = hidden_size
-        rows = self.gates * hidden_size
+        rows = self.blocks * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
         self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
         self.bias_ih = nn.Parameter(torch.empty(rows))
@@ -50,16 +53,17 @@ class _Cell(nn.Module):
         x: Float[Tensor, "batch input"],
         h: Float[Tensor, "batch hidden"],
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """What input and state say to each gate: (batch, hidden) each."""
+        """What input and state say to each block: (batch, hidden) each."""
         from_input = x @ self.weight_ih.T + self.bias_ih
         from_state = h @ self.weight_hh.T + self.bias_hh
-        return from_input.chunk(self.gates, 1), from_state.chunk(self.gates, 1)
+        count = self.blocks
+        return from_input.chunk(count, 1), from_state.chunk(count, 1)
 
 
 class RNNCell(_Cell):
     """The plain cell, `h' = tanh(W x + U h + b)` (`elman1990`)."""
 
-    gates = 1
+    blocks = 1
 
     def forward(
         self,
@@ -77,7 +81,7 @@ class GRUCell(_Cell):
     r decides how much of the old state the candidate sees.
     """
 
-    gates = 3
+    blocks = 3
 
     def forward(
         self,
@@ -98,7 +102,7 @@ class LSTMCell(_Cell):
     is kept, the input gate i what is added, the output gate o what is shown.
     """
 
-    gates = 4
+    blocks = 4
 
     def forward(
         self,

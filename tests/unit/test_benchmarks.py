@@ -87,13 +87,34 @@ def test_sentences_are_as_long_as_those_of_multi30k():
 
 
 def test_the_ratio_is_theirs_by_ours(monkeypatch):
-    clock = iter([0.0, 6.0, 10.0, 12.0] * 2)
+    clock = iter([0.0, 6.0, 10.0, 12.0] * 3)  # one trial, two turns
     monkeypatch.setattr("time.process_time", lambda: next(clock))
     row = compare(
         "work", "peer", id_, id_, "all", repeats=2, mark=2.5, parts=2
     )
     assert (row.peer_ms, row.ours_ms, row.ratio) == (3000.0, 1000.0, 3.0)
     assert row.mark == 2.5
+
+
+def test_short_calls_are_repeated_and_divided(monkeypatch):
+    now, calls = [0.0], {"theirs": 0, "ours": 0}
+
+    def work(who, seconds):
+        calls[who] += 1
+        now[0] += seconds
+
+    monkeypatch.setattr("time.process_time", lambda: now[0])
+    row = compare(
+        "work",
+        "peer",
+        lambda: work("theirs", 0.05),
+        lambda: work("ours", 0.002),
+        "all",
+        repeats=3,
+    )
+    assert calls == {"theirs": 2 + 3 * 2, "ours": 2 + 3 * 50}
+    assert row.ratio == pytest.approx(25)
+    assert (row.peer_ms, row.ours_ms) == pytest.approx((50, 2))
 
 
 def id_():
