@@ -1075,6 +1075,9 @@ RECIPES: dict[str, Recipe] = {
     "plain-plateau": _change(
         PLAIN, {}, {"steps": 9000, "evaluate_every": 600}
     ),
+    "plain-longest": _change(
+        PLAIN, {}, {"steps": 27000, "evaluate_every": 900}
+    ),
     # C squeezed to so many numbers by one more layer; plain has 256 and no
     # such layer, so 256 is here too.
     **{
@@ -1100,6 +1103,9 @@ RECIPES: dict[str, Recipe] = {
     "additive-long": _change(ADDITIVE, {}, {"steps": 1000}),
     "additive-plateau": _change(
         ADDITIVE, {}, {"steps": 3000, "evaluate_every": 200}
+    ),
+    "additive-longest": _change(
+        ADDITIVE, {}, {"steps": 9000, "evaluate_every": 300}
     ),
     "coverage": _change(ADDITIVE, {"coverage": True}, {}),
     # Luong's form, and every score on the same terms.
