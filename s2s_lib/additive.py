@@ -18,8 +18,9 @@ from torch.nn import functional
 # is ahead of `factored`.
 FEW, LONG = 4, 128
 # Both work on a part at a time, which stays in the processor's cache:
-# `factored` on so many numbers, `grouped` on so many pairs.
-BLOCK, TILE = 1 << 19, 1 << 16
+# `factored` on so many numbers, `grouped` on so many pairs. And `grouped`
+# takes as many groups at once as there are so many positions in.
+BLOCK, TILE, MANY = 1 << 19, 1 << 16, 1 << 15
 # So many hidden units are a group.
 UNITS = 4
 # For |x| below this, exp(2x) and exp(-2x) are normal numbers in float32, and
@@ -147,17 +148,25 @@ class _Grouped(torch.autograd.Function):
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         # q: (groups, batch, units, queries); k: (groups, batch, units, keys)
         # v: (groups, units)
-        q, k = _every_sign(q), _every_sign(k)
-        # q, k: (groups, batch, signs, positions)
-        kv = k * (v @ _signs(v).T)[:, None, :, None]
-        ctx.save_for_backward(q, k, kv, v)
-        scores = q.new_empty(q.shape[1], q.shape[3], k.shape[3])
-        for part, (q_,), (k_, kv_) in _Grouped.tiles(scores, [q], [k, kv]):
-            total = torch.zeros_like(part)
-            for top, bottom in _Grouped.fractions(q_, k_, kv_):
-                total.addcdiv_(top, bottom)
-            part.copy_(total)
+        ctx.save_for_backward(q, k, v)
+        scores = q.new_zeros(q.shape[1], q.shape[3], k.shape[3])
+        for _, a, b, bv in _Grouped.sides(q, k, v @ _signs(v).T):
+            for part, (a_,), (b_, bv_) in _Grouped.tiles(scores, [a], [b, bv]):
+                total = torch.zeros_like(part)
+                for top, bottom in _Grouped.fractions(a_, b_, bv_):
+                    total.addcdiv_(top, bottom)
+                part += total
         return scores
+
+    @staticmethod
+    def sides(q, k, weights):
+        """For some groups at a time, a number for each delta: of the queries,
+        of the keys, and of the keys weighted by v^T delta."""
+        positions = q.shape[1] * (q.shape[3] + k.shape[3])
+        for groups in _parts(len(weights), max(1, MANY // positions)):
+            a, b = _every_sign(q[groups]), _every_sign(k[groups])
+            # a, b: (groups, batch, signs, positions)
+            yield groups, a, b, b * weights[groups, None, :, None]
 
     @staticmethod
     def tiles(pairs, of_queries, of_keys):
@@ -175,10 +184,10 @@ class _Grouped(torch.autograd.Function):
                     )
 
     @staticmethod
-    def fractions(q, k, kv):
+    def fractions(a, b, bv):
         """Group by group: the weighted sums for all pairs; their weights."""
-        top, bottom = q.new_empty(2, q.shape[1], q.shape[3], k.shape[3])
-        for asked, weights, weighted in zip(q.mT, k, kv, strict=True):
+        top, bottom = a.new_empty(2, a.shape[1], a.shape[3], b.shape[3])
+        for asked, weights, weighted in zip(a.mT, b, bv, strict=True):
             torch.bmm(asked, weighted, out=top)
             torch.bmm(asked, weights, out=bottom)
             yield top, bottom
@@ -186,28 +195,39 @@ class _Grouped(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, kv, v = ctx.saved_tensors
+        q, k, v = ctx.saved_tensors
+        d_q, d_k, d_v = (torch.empty_like(x) for x in (q, k, v))
         with torch.autocast(q.device.type, enabled=False):
             signs = _signs(v)
-            d_q, d_k, d_kv = (torch.zeros_like(x) for x in (q, k, kv))
-            for here, (q_, d_q_), (k_, kv_, d_k_, d_kv_) in _Grouped.tiles(
-                grad, [q, d_q], [k, kv, d_k, d_kv]
+            weights = v @ signs.T
+            for groups, a, b, bv in _Grouped.sides(q, k, weights):
+                d_a, d_b, d_bv = _Grouped.slopes(a, b, bv, grad)
+                d_b.addcmul_(d_bv, weights[groups, None, :, None])
+                d_q[groups] = signs.T @ d_a.mul_(a)
+                d_k[groups] = signs.T @ d_b.mul_(b)
+                d_v[groups] = d_bv.mul_(b).sum((1, 3)) @ signs
+        return d_q, d_k, d_v
+
+    @staticmethod
+    def slopes(a, b, bv, grad):
+        """The gradients of some groups' numbers."""
+        d_a, d_b, d_bv = (torch.zeros_like(x) for x in (a, b, bv))
+        for here, (a_, d_a_), (b_, bv_, d_b_, d_bv_) in _Grouped.tiles(
+            grad, [a, d_a], [b, bv, d_b, d_bv]
+        ):
+            here = here.contiguous()
+            sums = _Grouped.fractions(a_, b_, bv_)
+            sides = a_, b_.mT, bv_.mT, d_a_.mT, d_b_, d_bv_
+            for (top, bottom), x, y, yv, d_x, d_y, d_yv in zip(
+                sums, *sides, strict=True
             ):
-                here = here.contiguous()
-                sums = _Grouped.fractions(q_, k_, kv_)
-                sides = q_, k_.mT, kv_.mT, d_q_.mT, d_k_, d_kv_
-                for (top, bottom), a, b, bv, d_a, d_b, d_bv in zip(
-                    sums, *sides, strict=True
-                ):
-                    top /= bottom
-                    d_top = torch.div(here, bottom, out=bottom)
-                    d_bottom = top.mul_(d_top)  # its negative
-                    d_a.baddbmm_(d_top, bv).baddbmm_(d_bottom, b, alpha=-1)
-                    d_bv.baddbmm_(a, d_top)
-                    d_b.baddbmm_(a, d_bottom, alpha=-1)
-            d_k.addcmul_(d_kv, (v @ signs.T)[:, None, :, None])
-            d_v = d_kv.mul_(k).sum((1, 3)) @ signs
-            return signs.T @ d_q.mul_(q), signs.T @ d_k.mul_(k), d_v
+                top /= bottom
+                d_top = torch.div(here, bottom, out=bottom)
+                d_bottom = top.mul_(d_top)  # its negative
+                d_x.baddbmm_(d_top, yv).baddbmm_(d_bottom, y, alpha=-1)
+                d_yv.baddbmm_(x, d_top)
+                d_y.baddbmm_(x, d_bottom, alpha=-1)
+        return d_a, d_b, d_bv
 
 
 def _signs(v: Tensor) -> Tensor:

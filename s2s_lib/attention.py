@@ -39,21 +39,24 @@ def masked_softmax(
     Raises:
         ValueError: if the mask does not broadcast to `scores`.
     """
-    wide = torch.promote_types(scores.dtype, torch.float32)
+    kind, wide = scores.dtype, torch.promote_types(scores.dtype, torch.float32)
     if mask is None:
-        return scores.to(wide).softmax(-1).to(scores.dtype)
+        return scores.to(wide).softmax(-1).to(kind)
     try:
-        hidden = ~mask.expand(scores.shape)
+        hidden = (~mask).expand(scores.shape)
     except RuntimeError as error:
         raise ValueError(
             f"a mask of shape {tuple(mask.shape)} does not fit scores of "
             f"shape {tuple(scores.shape)}; give it a shape that broadcasts, "
             "such as mask[:, None] for (batch, keys)"
         ) from error
-    # The lowest finite number, not -inf: a row of -inf has no softmax.
+    # One name for all that follows, so that no more than two tensors of this
+    # size are held. The lowest finite number, not -inf: a row of -inf has no
+    # softmax.
     lowest = torch.finfo(wide).min
-    weights = scores.to(wide).masked_fill(hidden, lowest).softmax(-1)
-    return weights.masked_fill(hidden, 0.0).to(scores.dtype)
+    scores = scores.to(wide).masked_fill(hidden, lowest)
+    scores = scores.softmax(-1)
+    return scores.masked_fill(hidden, 0.0).to(kind)
 
 
 def dot_score(
@@ -130,7 +133,7 @@ class AdditiveScore(nn.Module):
         fast = additive.for_many(query, keys)
         if fast:
             return fast(query, keys, weight)
-        # tanh(x) = 2 sigmoid(2 x) - 1, and a processor has a sigmoid sooner.
+        # tanh(x) = 2 sigmoid(2 x) - 1, and the sigmoid takes less time.
         twice = torch.add(
             2 * query[..., :, None, :], keys[..., None, :, :], alpha=2
         )

@@ -244,15 +244,15 @@ BREAKS = (
     Break(
         "softmax over the queries",
         "attention",
-        "scores.to(wide).masked_fill(hidden, lowest).softmax(-1)",
-        "scores.to(wide).masked_fill(hidden, lowest).softmax(-2)",
+        "scores = scores.softmax(-1)",
+        "scores = scores.softmax(-2)",
         ("attention",),
     ),
     Break(
         "a row with nothing to attend to looks everywhere",
         "attention",
-        "return weights.masked_fill(hidden, 0.0).to(scores.dtype)",
-        "return weights.to(scores.dtype)",
+        "return scores.masked_fill(hidden, 0.0).to(kind)",
+        "return scores.to(kind)",
         ("attention",),
     ),
     Break(
@@ -272,8 +272,8 @@ BREAKS = (
     Break(
         "the slope of the grouped tanh has the wrong sign",
         "additive",
-        "baddbmm_(d_bottom, b, alpha=-1)",
-        "baddbmm_(d_bottom, b, alpha=1)",
+        "baddbmm_(d_bottom, y, alpha=-1)",
+        "baddbmm_(d_bottom, y, alpha=1)",
         ("attention",),
     ),
     Break(
@@ -281,6 +281,13 @@ BREAKS = (
         "additive",
         "yield slice(start, start + size)",
         "yield slice(start, start + size + 1)",
+        ("attention",),
+    ),
+    Break(
+        "some groups of hidden units replace the ones before",
+        "additive",
+        "part += total",
+        "part.copy_(total)",
         ("attention",),
     ),
     Break(

@@ -211,9 +211,8 @@ def take(monkeypatch, version: str, part: int = 1) -> None:
         "factored": (1, 1 << 40),
         "grouped": (1, 1),
     }[version]
-    for name, value in (
-        ("FEW", few), ("LONG", long), ("BLOCK", part), ("TILE", part)
-    ):  # fmt: skip
+    sizes = dict.fromkeys(("BLOCK", "TILE", "MANY"), part)
+    for name, value in {"FEW": few, "LONG": long, **sizes}.items():
         monkeypatch.setattr(additive, name, value)
 
 
