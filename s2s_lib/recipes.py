@@ -1195,13 +1195,17 @@ RECIPES: dict[str, Recipe] = {
             ("attention", AFTER),
         )
     },
-    # Real sentences: about four times through Multi30k, and twice.
+    # Real sentences: about four times through Multi30k; with attention twice,
+    # and four times.
     "multi30k-plain": MULTI30K,
-    "multi30k-additive": _change(
-        MULTI30K,
-        {"context": "initial", "attention": "additive"},
-        {"steps": 500},
-    ),
+    **{
+        f"multi30k-additive{suffix}": _change(
+            MULTI30K,
+            {"context": "initial", "attention": "additive"},
+            {"steps": steps},
+        )
+        for suffix, steps in {"": 500, "-long": 1000}.items()
+    },
     # What a vocabulary of words, of characters or of pieces is worth, on real
     # sentences and twice through them.
     **{
