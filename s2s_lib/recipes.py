@@ -1071,8 +1071,8 @@ RECIPES: dict[str, Recipe] = {
     "plain": PLAIN,
     # Three times the budget: what is slow learning, and what is not?
     "plain-long": _change(PLAIN, {}, {"steps": 3000}),
-    # And three times that: where does it stop to help?
-    "plain-plateau": _change(
+    # And three times that, and again: where does it stop to help?
+    "plain-longer": _change(
         PLAIN, {}, {"steps": 9000, "evaluate_every": 600}
     ),
     "plain-longest": _change(
@@ -1101,7 +1101,7 @@ RECIPES: dict[str, Recipe] = {
     # about the same time, and all of them the same number of sentences.
     "additive": ADDITIVE,
     "additive-long": _change(ADDITIVE, {}, {"steps": 1000}),
-    "additive-plateau": _change(
+    "additive-longer": _change(
         ADDITIVE, {}, {"steps": 3000, "evaluate_every": 200}
     ),
     "additive-longest": _change(
