@@ -1072,9 +1072,7 @@ RECIPES: dict[str, Recipe] = {
     # Three times the budget: what is slow learning, and what is not?
     "plain-long": _change(PLAIN, {}, {"steps": 3000}),
     # And three times that, and again: where does it stop to help?
-    "plain-longer": _change(
-        PLAIN, {}, {"steps": 9000, "evaluate_every": 600}
-    ),
+    "plain-longer": _change(PLAIN, {}, {"steps": 9000, "evaluate_every": 600}),
     "plain-longest": _change(
         PLAIN, {}, {"steps": 27000, "evaluate_every": 900}
     ),
