@@ -14,7 +14,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
     ("model", "name"),
     [
         ("no attention", "multi30k-plain"),
-        ("additive attention", "multi30k-additive"),
+        ("additive attention, half", "multi30k-additive"),
+        ("additive attention, 1,000", "multi30k-additive-long"),
     ],
 )
 def test_the_table_repeats_the_results_files(model, name):
