@@ -95,7 +95,8 @@ def units(
         and for each side, source and target: length, the mean number of ids
         of a sentence of `valid`; unknown, the share of its words with an
         `<unk>`; sentences, the share of its sentences with one; ceiling, the
-        BLEU of its sentences after a way through the ids and back.
+        BLEU of its sentences after a way through the ids and back; whole,
+        the same if the score takes an `<unk>` for one token.
     """
     tables = {id(vocab): vocab for vocab in vocabs}.values()
     shown = {id(vocab): Counter() for vocab in vocabs}
@@ -115,14 +116,15 @@ def units(
     for name, vocab, side in zip(names, vocabs, valid, strict=True):
         words = list(chain.from_iterable(side))
         encoded = [vocab.encode(words) for words in side]
+        back = [detokenize(vocab.decode(ids)) for ids in encoded]
+        true = [detokenize(words) for words in side]
+        whole = [text.replace(SPECIALS[UNK], "unk") for text in back]
         result[name] = {
             "length": fmean(map(len, encoded)),
             "unknown": fmean(UNK in vocab.encode([w]) for w in words),
             "sentences": fmean(UNK in ids for ids in encoded),
-            "ceiling": bleu(
-                [detokenize(vocab.decode(ids)) for ids in encoded],
-                [detokenize(words) for words in side],
-            ).score,
+            "ceiling": bleu(back, true).score,
+            "whole": bleu(whole, true).score,
         }
     return result
 
