@@ -1105,6 +1105,12 @@ RECIPES: dict[str, Recipe] = {
     "additive-longest": _change(
         ADDITIVE, {}, {"steps": 9000, "evaluate_every": 300}
     ),
+    # Three times the steps once more, at about a third of the rate.
+    "additive-low-rate": _change(
+        ADDITIVE,
+        {},
+        {"steps": 9000, "evaluate_every": 300, "learning_rate": 3e-3},
+    ),
     "coverage": _change(ADDITIVE, {"coverage": True}, {}),
     # Luong's form, and every score on the same terms.
     **{
