@@ -20,7 +20,7 @@ FEW, LONG = 4, 128
 # Both work on a part at a time, which stays in the processor's cache:
 # `factored` on so many numbers, `grouped` on so many pairs. And `grouped`
 # takes as many groups at once as there are so many positions in.
-BLOCK, TILE, MANY = 1 << 19, 1 << 16, 1 << 15
+BLOCK, TILE, MANY = 1 << 19, 1 << 16, 1 << 14
 # So many hidden units are a group.
 UNITS = 4
 # For |x| below this, exp(2x) and exp(-2x) are normal numbers in float32, and
@@ -65,7 +65,7 @@ def grouped(query: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
     q, k = (x.reshape(-1, *x.shape[-3:]).permute(2, 0, 3, 1) for x in (q, k))
     # q, k: (groups, batch, units, positions); v: (groups, units)
     with torch.autocast(query.device.type, enabled=False):
-        scores = _Grouped.apply(q.contiguous(), k.contiguous(), v)
+        scores = _Grouped.apply(q, k, v)
     return scores.view(*query.shape[:-1], -1).to(query.dtype)
 
 
@@ -150,23 +150,34 @@ class _Grouped(torch.autograd.Function):
         # v: (groups, units)
         ctx.save_for_backward(q, k, v)
         scores = q.new_zeros(q.shape[1], q.shape[3], k.shape[3])
-        for _, a, b, bv in _Grouped.sides(q, k, v @ _signs(v).T):
-            for part, (a_,), (b_, bv_) in _Grouped.tiles(scores, [a], [b, bv]):
-                total = torch.zeros_like(part)
-                for top, bottom in _Grouped.fractions(a_, b_, bv_):
-                    total.addcdiv_(top, bottom)
-                part += total
+        weights = v @ _signs(v).T  # weights: (groups, signs), v^T delta
+        for groups in _Grouped.parts(q, k):
+            _Grouped.add(scores, q[groups], k[groups], weights[groups])
         return scores
 
     @staticmethod
-    def sides(q, k, weights):
-        """For some groups at a time, a number for each delta: of the queries,
-        of the keys, and of the keys weighted by v^T delta."""
+    def parts(q, k):
+        """The groups that are taken at once. What one part needs is gone
+        before the next one begins."""
         positions = q.shape[1] * (q.shape[3] + k.shape[3])
-        for groups in _parts(len(weights), max(1, MANY // positions)):
-            a, b = _every_sign(q[groups]), _every_sign(k[groups])
-            # a, b: (groups, batch, signs, positions)
-            yield groups, a, b, b * weights[groups, None, :, None]
+        return _parts(len(q), max(1, MANY // positions))
+
+    @staticmethod
+    def add(scores, q, k, weights):
+        """Add what some groups have to say to the scores."""
+        a, b, bv = _Grouped.sides(q, k, weights)
+        for part, (a_,), (b_, bv_) in _Grouped.tiles(scores, [a], [b, bv]):
+            total = torch.zeros_like(part)
+            for top, bottom in _Grouped.fractions(a_, b_, bv_):
+                total.addcdiv_(top, bottom)
+            part += total
+
+    @staticmethod
+    def sides(q, k, weights):
+        """A number for each delta: of the queries, of the keys, and of the
+        keys weighted by v^T delta; (groups, batch, signs, positions)."""
+        a, b = _every_sign(q), _every_sign(k)
+        return a, b, b * weights[:, None, :, None]
 
     @staticmethod
     def tiles(pairs, of_queries, of_keys):
@@ -195,22 +206,21 @@ class _Grouped(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = ctx.saved_tensors
-        d_q, d_k, d_v = (torch.empty_like(x) for x in (q, k, v))
-        with torch.autocast(q.device.type, enabled=False):
-            signs = _signs(v)
-            weights = v @ signs.T
-            for groups, a, b, bv in _Grouped.sides(q, k, weights):
-                d_a, d_b, d_bv = _Grouped.slopes(a, b, bv, grad)
-                d_b.addcmul_(d_bv, weights[groups, None, :, None])
-                d_q[groups] = signs.T @ d_a.mul_(a)
-                d_k[groups] = signs.T @ d_b.mul_(b)
-                d_v[groups] = d_bv.mul_(b).sum((1, 3)) @ signs
-        return d_q, d_k, d_v
+        inputs = ctx.saved_tensors
+        slopes = [torch.empty_like(x) for x in inputs]
+        with torch.autocast(grad.device.type, enabled=False):
+            for groups in _Grouped.parts(*inputs[:2]):
+                some = _Grouped.slopes(*(x[groups] for x in inputs), grad)
+                for slope, part in zip(slopes, some, strict=True):
+                    slope[groups] = part
+        return tuple(slopes)
 
     @staticmethod
-    def slopes(a, b, bv, grad):
-        """The gradients of some groups' numbers."""
+    def slopes(q, k, v, grad):
+        """The gradients of some groups' queries, keys and v."""
+        signs = _signs(v)
+        weights = v @ signs.T
+        a, b, bv = _Grouped.sides(q, k, weights)
         d_a, d_b, d_bv = (torch.zeros_like(x) for x in (a, b, bv))
         for here, (a_, d_a_), (b_, bv_, d_b_, d_bv_) in _Grouped.tiles(
             grad, [a, d_a], [b, bv, d_b, d_bv]
@@ -227,7 +237,10 @@ class _Grouped(torch.autograd.Function):
                 d_x.baddbmm_(d_top, yv).baddbmm_(d_bottom, y, alpha=-1)
                 d_yv.baddbmm_(x, d_top)
                 d_y.baddbmm_(x, d_bottom, alpha=-1)
-        return d_a, d_b, d_bv
+        d_b.addcmul_(d_bv, weights[:, None, :, None])
+        d_q = signs.T @ d_a.mul_(a)
+        d_k = signs.T @ d_b.mul_(b)
+        return d_q, d_k, d_bv.mul_(b).sum((1, 3)) @ signs
 
 
 def _signs(v: Tensor) -> Tensor:
@@ -241,7 +254,7 @@ def _every_sign(x: Tensor) -> Tensor:
     """exp(delta^T x) for every delta; x and the result go along dim -2."""
     *batch, units, positions = x.shape
     found = x.new_ones(*batch, 2**units, positions)
-    for unit, one in enumerate(x.exp().split(1, -2)):
+    for unit, one in enumerate(x.contiguous().exp().split(1, -2)):
         half = found[..., : 2**unit, :]
         torch.div(half, one, out=found[..., 2**unit : 2 ** (unit + 1), :])
         half *= one

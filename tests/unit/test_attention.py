@@ -1,7 +1,10 @@
 """Attention: against loops, against D2L, and at its edges."""
 
 import math
+import subprocess
+import sys
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -420,6 +423,40 @@ def test_exponentials_are_taken_of_queries_and_keys_not_of_pairs(
     with Exponentials() as seen, torch.no_grad():
         score(query[:, :1], score.project_keys(states))
     assert seen.taken == 2 * 1 * 70 * 16
+
+
+HELD = """
+import torch
+from benchmarks.attention import peak
+from s2s_lib.attention import AdditiveScore, attend
+
+score = AdditiveScore(256, 256, 256)
+for length in (64, 256, 1024, 2048):
+    query, states, values = torch.randn(3, 1, length, 256)
+    mask = torch.arange(length) < length * 3 // 4
+
+    def run():
+        attend(query, score.project_keys(states), values, mask, score)
+
+    with torch.no_grad():
+        print(length, peak(run))
+"""
+
+
+def test_additive_attention_holds_little_at_once():
+    """In a process of its own: the checks of shapes keep what they check."""
+    command = [sys.executable, "-c", HELD]
+    root = Path(__file__).parents[2]
+    run = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, cwd=root
+    )
+    lines = (line.split() for line in run.stdout.splitlines())
+    held = {int(length): float(size) for length, size in lines}
+    most = {64: 3, 256: 4, 1024: 12, 2048: 37}  # MB
+    assert held.keys() == most.keys()
+    for length, size in held.items():
+        scores = 4e-6 * length**2
+        assert scores < size < most[length]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
