@@ -37,11 +37,17 @@ def masked_softmax(
             such as (batch, 1, keys).
 
     Raises:
+        TypeError: if the mask is not boolean.
         ValueError: if the mask does not broadcast to `scores`.
     """
     kind, wide = scores.dtype, torch.promote_types(scores.dtype, torch.float32)
     if mask is None:
         return scores.to(wide).softmax(-1).to(kind)
+    if mask.dtype != torch.bool:
+        raise TypeError(
+            f"a mask must be boolean, True on keys that count, not "
+            f"{mask.dtype}; mask.bool() makes it so"
+        )
     try:
         hidden = (~mask).expand(scores.shape)
     except RuntimeError as error:
@@ -60,37 +66,38 @@ def masked_softmax(
 
 
 def dot_score(
-    query: Float[Tensor, "*batch queries size"],
-    keys: Float[Tensor, "*batch keys size"],
-) -> Float[Tensor, "*batch queries keys"]:
+    query: Float[Tensor, "*#batch queries size"],
+    keys: Float[Tensor, "*#batch keys size"],
+) -> Float[Tensor, "*#batch queries keys"]:
     """The dot product of each query with each key."""
     return query @ keys.mT
 
 
 def scaled_dot_score(
-    query: Float[Tensor, "*batch queries size"],
-    keys: Float[Tensor, "*batch keys size"],
-) -> Float[Tensor, "*batch queries keys"]:
+    query: Float[Tensor, "*#batch queries size"],
+    keys: Float[Tensor, "*#batch keys size"],
+) -> Float[Tensor, "*#batch queries keys"]:
     """The dot product divided by sqrt(size) (`vaswani2017`)."""
     return query @ keys.mT / math.sqrt(query.shape[-1])
 
 
 def attend(
-    query: Float[Tensor, "*batch queries query_size"],
-    keys: Float[Tensor, "*batch keys key_size"],
-    values: Float[Tensor, "*batch keys value_size"],
+    query: Float[Tensor, "*#batch queries query_size"],
+    keys: Float[Tensor, "*#batch keys key_size"],
+    values: Float[Tensor, "*#batch keys value_size"],
     mask: Bool[Tensor, "..."] | None = None,
     score: Score = scaled_dot_score,
 ) -> tuple[
-    Float[Tensor, "*batch queries value_size"],
-    Float[Tensor, "*batch queries keys"],
+    Float[Tensor, "*#batch queries value_size"],
+    Float[Tensor, "*#batch queries keys"],
 ]:
     """Average `values`, weighted by how well each key fits the query.
 
     Args:
         query, keys, values: what is looked for, what it is compared with,
             and what is returned. Behind the mask any finite number may
-            stand: its weight is 0.
+            stand: its weight is 0. Batches broadcast: one sentence's keys
+            serve for many rows of queries.
         mask: True on keys that count; see `masked_softmax`.
         score: compares queries with keys.
 
@@ -125,11 +132,14 @@ class AdditiveScore(nn.Module):
 
     def forward(
         self,
-        query: Float[Tensor, "*batch queries query_size"],
-        keys: Float[Tensor, "*batch keys hidden"],
-    ) -> Float[Tensor, "*batch queries keys"]:
+        query: Float[Tensor, "*#batch queries query_size"],
+        keys: Float[Tensor, "*#batch keys hidden"],
+    ) -> Float[Tensor, "*#batch queries keys"]:
         query, weight = self.query(query), self.v.weight[0]
         # query: (batch, queries, hidden); weight: (hidden,)
+        if query.shape[:-2] != keys.shape[:-2]:  # one serves for several
+            batch = torch.broadcast_shapes(query.shape[:-2], keys.shape[:-2])
+            query, keys = (x.expand(*batch, -1, -1) for x in (query, keys))
         fast = additive.for_many(query, keys)
         if fast:
             return fast(query, keys, weight)
@@ -167,9 +177,9 @@ class DotScore(nn.Module):
 
     def forward(
         self,
-        query: Float[Tensor, "*batch queries size"],
-        keys: Float[Tensor, "*batch keys size"],
-    ) -> Float[Tensor, "*batch queries keys"]:
+        query: Float[Tensor, "*#batch queries size"],
+        keys: Float[Tensor, "*#batch keys size"],
+    ) -> Float[Tensor, "*#batch queries keys"]:
         return self.scale(query, keys)
 
 
@@ -194,9 +204,9 @@ class GeneralScore(nn.Module):
 
     def forward(
         self,
-        query: Float[Tensor, "*batch queries size"],
-        keys: Float[Tensor, "*batch keys size"],
-    ) -> Float[Tensor, "*batch queries keys"]:
+        query: Float[Tensor, "*#batch queries size"],
+        keys: Float[Tensor, "*#batch keys size"],
+    ) -> Float[Tensor, "*#batch queries keys"]:
         return dot_score(query, keys)
 
 
@@ -217,9 +227,9 @@ class LocationScore(nn.Module):
 
     def forward(
         self,
-        query: Float[Tensor, "*batch queries query_size"],
-        keys: Float[Tensor, "*batch keys key_size"],
-    ) -> Float[Tensor, "*batch queries keys"]:
+        query: Float[Tensor, "*#batch queries query_size"],
+        keys: Float[Tensor, "*#batch keys key_size"],
+    ) -> Float[Tensor, "*#batch queries keys"]:
         count, most = keys.shape[-2], self.position.out_features
         if count > most:
             raise ValueError(

@@ -20,7 +20,6 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from s2s_lib.training import (
     TrainingError,
     fit,
     join,
+    load_tensors,
 )
 from s2s_lib.transformer import TransformerConfig
 from s2s_lib.vocab import detokenize, tokenize
@@ -60,8 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as head does
         # Nor can what is left be written when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        # A training speaks on standard error only, and has not ended.
+        return 2 if args.run is _train else 0
     except (
         OSError, ValueError, KeyError, CheckpointError, TrainingError,
     ) as error:  # fmt: skip
@@ -172,7 +174,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_VALID = "pairs to validate on (default: a part that the corpus holds out)"
+_VALID = "pairs to validate on (default: a part that the corpus holds out, "
+_VALID += "which is not trained on in either case)"
 _TEST = "score all pairs of this FILE.tsv or SOURCE,TARGET, and no corpus"
 _MIN_COUNT = "rarer training words become <unk>"
 _SUBWORDS = "size of one vocabulary of subwords for both sides; 0: words"
@@ -279,6 +282,20 @@ def _device(name: str, launched: bool = False) -> torch.device:
         raise ValueError(f"--device {name} cannot be used: {why}") from error
 
 
+def _check_out(out: Path) -> None:
+    """Refuse to write a model over anything but a model."""
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder; give the name of a file")
+    if out.exists():
+        try:
+            load_tensors(out)
+        except CheckpointError as error:
+            raise ValueError(
+                f"--out {out} exists and is no model of this library; give "
+                "another name, so that nothing is lost"
+            ) from error
+
+
 def _checkpoint(out: Path) -> Path:
     return out.with_name(out.name + ".checkpoint")
 
@@ -298,10 +315,7 @@ def _train(args: argparse.Namespace) -> int:
         reverse_source=args.reverse_source,
         subwords=args.subwords,
     )
-    if args.out.is_dir():
-        raise ValueError(
-            f"--out {args.out} is a folder; give the name of a file"
-        )
+    _check_out(args.out)
     recipes.check_writable(
         args.out.parent, f"--out {args.out}", "give a file where it can"
     )
@@ -312,10 +326,10 @@ def _train(args: argparse.Namespace) -> int:
     else:
         corpus = recipes.corpus_of(recipe)
         count = f"{len(corpus.train):,} training pairs"
-        if args.valid:
-            corpus = replace(corpus, valid=_whole(args.valid))
     trained = recipes.build(recipe, corpus, recipe.training.seed)
     trained.model.to(device)
+    if args.valid and not shards:
+        corpus = replace(corpus, valid=_whole(args.valid))
 
     def encode(pairs: Sequence[SentencePair]) -> list[EncodedPair]:
         vocabs = trained.source_vocab, trained.target_vocab
@@ -338,6 +352,8 @@ def _train(args: argparse.Namespace) -> int:
             _say(f"{accelerator.num_processes} processes share each update")
         if checkpoint.exists():
             _say(f"resuming from {checkpoint}")
+        if args.out.exists():
+            _say(f"{args.out} is there already and will be replaced")
 
     def report(_) -> dict[str, float]:
         scores = recipes.validate(trained, corpus.valid)
@@ -405,8 +421,42 @@ def _load(args: argparse.Namespace) -> recipes.Trained:
     return trained
 
 
-def _lines(text: Sequence[str]) -> Iterator[str]:
-    return iter([" ".join(text)]) if text else sys.stdin
+def _lines() -> Iterator[str]:
+    """Lines of standard input, read as the corpora are.
+
+    Raises:
+        ValueError: if there is none, or a line is not UTF-8.
+    """
+    if sys.stdin is None:
+        raise ValueError("standard input is closed; give a sentence or a pipe")
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"standard input, line {number}: not UTF-8 at byte "
+                f"{error.start + 1} of the line "
+                f"(0x{line[error.start]:02x}); the lines before it are "
+                "translated. Convert it, for example with iconv"
+            ) from error
+        yield text.removeprefix("\ufeff" if number == 1 else "")
+
+
+def _blocks(lines: Iterator[str], size: int) -> Iterator[list[str]]:
+    """So many lines at a time; an error comes after the lines before it."""
+    block = []
+    try:
+        for line in lines:
+            block.append(line)
+            if len(block) == size:
+                yield block
+                block = []
+    except ValueError:
+        if block:
+            yield block
+        raise
+    if block:
+        yield block
 
 
 def _translate(args: argparse.Namespace) -> int:
@@ -416,11 +466,11 @@ def _translate(args: argparse.Namespace) -> int:
             f"not {args.beam}"
         )
     trained = _load(args)
-    lines = _lines(args.text)
+    lines = iter([" ".join(args.text)]) if args.text else _lines()
     # Some lines at a time: a pipe of any length fits into memory. Who types
     # is answered line by line.
-    size = 1 if lines is sys.stdin and sys.stdin.isatty() else 512
-    while block := list(islice(lines, size)):
+    typed = not args.text and sys.stdin is not None and sys.stdin.isatty()
+    for block in _blocks(lines, 1 if typed else 512):
         # As in the corpora: e and its accent are one letter.
         block = [unicodedata.normalize("NFC", line) for line in block]
         sentences = [trained.source(tokenize(line)) for line in block]
@@ -440,9 +490,10 @@ def _translate(args: argparse.Namespace) -> int:
 
 
 def _split(
-    args: argparse.Namespace, recipe: recipes.Recipe, split: str
+    args: argparse.Namespace, trained: recipes.Trained, split: str
 ) -> tuple[str, list[SentencePair], str | None]:
     """Name, pairs and, if it is a real one, target language of a split."""
+    recipe = trained.recipe
     if args.corpus:
         recipe = replace(recipe, corpus=args.corpus, pair=args.pair)
     elif streams.is_sharded(recipe.corpus):
@@ -453,6 +504,14 @@ def _split(
     elif args.pair:
         recipe = replace(recipe, pair=args.pair)
     corpus = recipes.corpus_of(recipe)
+    known = trained.corpus_fingerprint if recipe == trained.recipe else ""
+    if known and known != corpus.fingerprint():
+        raise ValueError(
+            f"{corpus.name} has changed since this model was trained on it, "
+            "and is split anew: its test part may hold sentences of the "
+            "training. Bring the old one back, or give --test FILE with "
+            "sentences that the model has not seen"
+        )
     language = corpus.target_language if corpus.name in recipes.REAL else None
     return corpus.name, getattr(corpus, split), language
 
@@ -464,11 +523,11 @@ def _evaluate(args: argparse.Namespace) -> int:
             "and --split"
         )
     trained = _load(args)
-    recipe, split = trained.recipe, args.split or "test"
+    split = args.split or "test"
     if args.test:
         name, pairs, language = args.test, _whole(args.test), None
     else:
-        name, pairs, language = _split(args, recipe, split)
+        name, pairs, language = _split(args, trained, split)
     metrics = recipes.evaluate(trained, pairs, language, **_options(args))
     if args.json:
         # NaN, for a part without words, is not JSON: it becomes null.

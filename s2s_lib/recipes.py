@@ -62,7 +62,7 @@ from s2s_lib.transformer import (
     TransformerConfig,
     TransformerModel,
 )
-from s2s_lib.vocab import Vocabulary, detokenize
+from s2s_lib.vocab import Vocabulary, check_tokens, detokenize
 
 # The modules whose code decides what a training ends in.
 _DETERMINES = (
@@ -115,6 +115,16 @@ class Recipe:
             raise ValueError(
                 f"subwords must be 0 (words) or more, not {self.subwords}"
             )
+        if self.min_count < 1:
+            raise ValueError(
+                f"min_count must be 1 (all words) or more, not "
+                f"{self.min_count}"
+            )
+        if self.subwords and self.min_count > 1:
+            raise ValueError(
+                f"min_count={self.min_count} is for a vocabulary of words; "
+                f"with subwords={self.subwords} leave it at 1"
+            )
         for name in ("num_train", "max_tokens"):
             if getattr(self, name) < 0:
                 raise ValueError(
@@ -150,9 +160,16 @@ class Trained:
     target_vocab: AnyVocabulary
     history: History
     recipe: Recipe
+    # Of the corpus that it was trained on; "" if that is not known.
+    corpus_fingerprint: str = ""
 
     def source(self, tokens: Sequence[str]) -> list[str]:
-        """Source tokens in the order in which this model reads them."""
+        """Source tokens in the order in which this model reads them.
+
+        Raises:
+            TypeError: if they are a string, and not a list of tokens.
+        """
+        check_tokens(tokens)
         return list(reversed(tokens) if self.recipe.reverse_source else tokens)
 
     def pairs(self, pairs: Sequence[SentencePair]) -> list[SentencePair]:
@@ -191,11 +208,17 @@ def read_backwards(pairs: Sequence[SentencePair]) -> list[SentencePair]:
 
 def corpus_of(recipe: Recipe) -> corpora.ParallelCorpus:
     """The corpus that a recipe trains and is tested on."""
-    return _load_corpus(recipe.corpus, recipe.pair)
+    paths = map(Path, {recipe.corpus, *recipe.corpus.split(",")})
+    files = [path.stat() for path in sorted(paths) if path.is_file()]
+    stamps = tuple((file.st_mtime_ns, file.st_size) for file in files)
+    return _load_corpus(recipe.corpus, recipe.pair, stamps)
 
 
 @lru_cache(maxsize=2)
-def _load_corpus(name: str, pair: str | None) -> corpora.ParallelCorpus:
+def _load_corpus(
+    name: str, pair: str | None, stamps: tuple[tuple[int, int], ...]
+) -> corpora.ParallelCorpus:
+    """Loaded once, as long as its files, if it has some, stay the same."""
     return corpora.load(name, pair=pair)
 
 
@@ -242,7 +265,7 @@ def build(
         vocabs = [Vocabulary.build(side, recipe.min_count) for side in sides]
     torch.manual_seed(seed)
     model = _model(recipe, len(vocabs[0]), len(vocabs[1]))
-    return Trained(model, *vocabs, [], recipe)
+    return Trained(model, *vocabs, [], recipe, corpus.fingerprint())
 
 
 def _model(recipe: Recipe, sources: int, targets: int) -> nn.Module:
@@ -371,6 +394,7 @@ def save(path: Path | str, trained: Trained) -> None:
         "source_vocab": _stored(trained.source_vocab),
         "target_vocab": _stored(trained.target_vocab),
         "history": trained.history,
+        "corpus_fingerprint": trained.corpus_fingerprint,
     }
     save_tensors(path, dict(trained.model.state_dict()), about)
 
@@ -420,6 +444,7 @@ def load(path: Path | str, into: Trained | None = None) -> Trained:
     into.model.load_state_dict(weights)
     into.model.eval()
     into.history = history
+    into.corpus_fingerprint = about.get("corpus_fingerprint", "")
     return into
 
 
@@ -1183,6 +1208,8 @@ RECIPES: dict[str, Recipe] = {
         for name, recipe, rate in (
             ("plain", PLAIN, 1e-2),
             ("attention", AFTER, 1e-2),
+            # The same score and size, the context in the cell.
+            ("before", _change(AFTER, {"query": "before"}, {}), 1e-2),
             ("transformer", TRANSFORMER, 4e-3),
         )
     },

@@ -577,7 +577,15 @@ class AttentionDecoder(nn.Module):
 
         Where the steps follow each other, a row that has only padding left
         leaves the batch, and has zeros from there on.
+
+        Raises:
+            ValueError: if there are not as many targets as sources.
         """
+        if len(tokens) != len(memory.mask):
+            raise ValueError(
+                f"{len(tokens)} targets for {len(memory.mask)} sources: give "
+                "a target for each, in the same order"
+            )
         if not self.stepwise:
             vector, _, weights = self.run(tokens, memory, None)
             return vector, weights

@@ -26,6 +26,8 @@ from s2s_lib.vocab import EOS, PAD, SOS
 BATCH_TOKENS = 2**15
 # Numbers of which one maximum is taken, on the way to the best of a row.
 BLOCK = 100
+# No power of a length that a float cannot hold.
+MOST_PENALTY = 10
 
 Choose = Callable[[Tensor], Tensor]
 
@@ -223,7 +225,7 @@ def beam(
     Args:
         model, memory, max_steps: as for `greedy`.
         beam_size: k, the number of beginnings.
-        length_penalty: exponent of the length in `normalised`, 0 or more.
+        length_penalty: exponent of the length in `normalised`, 0 to 10.
 
     Returns:
         Per sentence up to `beam_size` hypotheses, best score first. Those
@@ -231,13 +233,14 @@ def beam(
 
     Raises:
         ValueError: if `beam_size` or a limit is below 1, or
-            `length_penalty` is negative.
+            `length_penalty` is not between 0 and 10.
     """
     if beam_size < 1:
         raise ValueError(f"beam_size must be 1 or more, not {beam_size}")
-    if length_penalty < 0:
+    if not 0 <= length_penalty <= MOST_PENALTY:  # nor NaN
         raise ValueError(
-            f"length_penalty must be 0 or more, not {length_penalty}"
+            f"length_penalty must be between 0 and {MOST_PENALTY}, not "
+            f"{length_penalty}; 1 is the mean per token"
         )
     limits = _step_limits(max_steps, memory).tolist()
     batch, k, device = len(limits), beam_size, memory.mask.device
@@ -337,7 +340,8 @@ def n_best(
         beam_size: 1 is greedy search.
         length_penalty: see `beam`.
         max_steps: limit for every sentence; by default one and a half times
-            the encoded source, and 10 more.
+            the encoded source, and 10 more, or as many as the model has
+            positions for.
         batch_size: sentences decoded together, of similar length; fewer
             where they are so long that they have over `BATCH_TOKENS` tokens.
     """
@@ -356,6 +360,8 @@ def n_best(
             limits = memory.mask.sum(1) * 3 // 2 + 10
             if max_steps is not None:
                 limits = torch.full_like(limits, max_steps)
+            elif hasattr(model, "room"):
+                limits = limits.minimum(model.room(memory)).clamp(min=1)
             if beam_size == 1 and length_penalty == 0:
                 found = [[h] for h in greedy(model, memory, limits)]
             else:

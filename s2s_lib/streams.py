@@ -37,7 +37,8 @@ Position = tuple[int, int]
 def is_sharded(name: str) -> bool:
     """Whether a corpus is a folder or a pattern, and so to be streamed."""
     return not Path(name).is_file() and any(
-        Path(side).is_dir() or not set(side).isdisjoint("*?[")
+        Path(side).is_dir()
+        or not (Path(side).is_file() or set(side).isdisjoint("*?["))
         for side in name.split(",")
     )
 

@@ -65,6 +65,9 @@ class SubwordVocabulary:
         self._pieces = [tokenizer.id_to_token(i) for i in range(size)]
         self._spell = lru_cache(REMEMBERED)(self._spell_word)
 
+    def __reduce__(self):  # the cache is not to be pickled
+        return SubwordVocabulary.from_json, (self.to_json(),)
+
     @classmethod
     def build(
         cls, sentences: Iterable[Sequence[str]], size: int

@@ -146,6 +146,13 @@ class TrainingConfig:
                 "label_smoothing must be at least 0 and below 1, "
                 f"not {self.label_smoothing}"
             )
+        if self.objective != "likelihood" and (
+            self.label_smoothing or self.teacher_forcing != 1
+        ):
+            raise ValueError(
+                f"objective={self.objective!r} knows no label_smoothing and "
+                "no teacher_forcing below 1; leave them at 0 and 1"
+            )
         if not 0 <= self.teacher_forcing <= 1:
             raise ValueError(
                 f"teacher_forcing is a share from 0 to 1, "
@@ -497,7 +504,10 @@ def _join(mean: dict[str, Tensor], model: nn.Module, number: int) -> None:
 
 def _task(model: nn.Module, data: Updates) -> str:
     """A hash of the data and of the architecture, dropout included."""
-    return hashlib.sha256(f"{model}{data.identity()}".encode()).hexdigest()
+    # What has no layer of its own, such as a number of heads, is only here.
+    settings = getattr(model, "config", "")
+    text = f"{model}{settings}{data.identity()}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _Loss(nn.Module):
@@ -620,7 +630,7 @@ def save_tensors(
     Raises:
         OSError: if it cannot be written; `path` is as it was.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         writer = left.suffixes[-2][1:]
@@ -670,7 +680,8 @@ def load_tensors(
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is damaged or was not written by this library "
-            f"({error}); delete it to start afresh"
+            f"({error}); if it held a checkpoint or a model of the cache, "
+            "delete it to start afresh"
         ) from error
 
 

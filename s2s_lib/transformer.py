@@ -252,7 +252,15 @@ class MultiHeadAttention(nn.Module):
                 (batch, heads, queries, keys).
             positions: of the queries, for rotary positions.
             need_weights: without them torch's own function does the work.
+
+        Raises:
+            ValueError: if the rows of `states` cannot be shared out evenly.
         """
+        if len(states) % len(memory.keys):
+            raise ValueError(
+                f"{len(states)} rows ask {len(memory.keys)} rows of keys: "
+                "give as many, or a multiple that stands side by side"
+            )
         # Rows that look at the same keys ask together.
         asking = states.reshape(len(memory.keys), -1, states.shape[-1])
         (query,) = self._project(asking, 0, 1)
@@ -495,6 +503,12 @@ class TransformerEncoder(nn.Module):
         return states * mask[..., None], seen
 
 
+def _room(config: TransformerConfig, taken: Tensor) -> Tensor:
+    """How many positions are left; with a formula for them, no end."""
+    rows = config.max_positions if config.positions == "learned" else 2**31
+    return rows - taken
+
+
 def _from(start: int, tokens: Tensor) -> Int[Tensor, "1 steps"]:
     steps = tokens.shape[1]
     return torch.arange(start, start + steps, device=tokens.device)[None]
@@ -557,6 +571,10 @@ class TransformerModel(nn.Module):
                 for layer in self.decoder.layers
             ),
         )
+
+    def room(self, memory: TransformerMemory) -> Int[Tensor, " batch"]:
+        """How many steps each target may have."""
+        return _room(self.config, torch.zeros_like(memory.mask.sum(1)))
 
     def _run(
         self,
@@ -709,6 +727,10 @@ class DecoderOnlyModel(nn.Module):
         past = memory.layers if state is None else state
         hidden, state = self._run(memory, token[:, None], past)
         return self.output(hidden)[:, 0], state, None
+
+    def room(self, memory: TransformerMemory) -> Int[Tensor, " batch"]:
+        """How many steps each target may have behind its source."""
+        return _room(self.config, memory.mask.sum(1))
 
     def _run(
         self,

@@ -7,25 +7,62 @@ vocabulary of the book: padding, start, end and unknown.
 """
 
 import re
+import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 PAD, SOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<sos>", "<eos>", "<unk>")
 
 _APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'"})
-# In this order: a number with its separators (3rd is a word); the English
-# endings 's, 't, 're ... after a word; an elided French word with its
-# apostrophe (l', qu'); a word with its hyphens; any other visible character.
-_TOKEN = re.compile(
-    r"\d+(?:[.,]\d+)*(?!\w)"
-    r"|(?<=\w)'(?:s|t|m|re|ve|ll|d)\b"
-    r"|\baujourd'hui\b"
-    r"|\b(?:[ldjmnstc]|qu|jusqu|lorsqu|puisqu|quelqu|presqu)'(?=\w)"
-    r"|\w+(?:-\w+)*"
-    r"|[^\w\s]",
-    re.IGNORECASE,
-)
+# Within a word: soft hyphen, zero-width non-joiner and joiner.
+_JOINERS = "\u00ad\u200c\u200d"
+_SKIN = "\U0001f3fb-\U0001f3ff"  # what gives the symbol before it a tone
+
+
+def _pattern(letter: str, tail: str) -> re.Pattern[str]:
+    """In this order: a number with its separators (3rd is a word); the
+    English endings 's, 't, 're ... after a word; an elided French word with
+    its apostrophe (l', qu'); a word with its hyphens; any other visible
+    character, with its tail."""
+    return re.compile(
+        rf"\d+(?:[.,]\d+)*(?!{letter})"
+        rf"|(?<={letter})'(?:s|t|m|re|ve|ll|d)\b"
+        r"|\baujourd'hui\b"
+        r"|\b(?:[ldjmnstc]|qu|jusqu|lorsqu|puisqu|quelqu|presqu)'"
+        rf"(?={letter})"
+        rf"|{letter}+(?:-{letter}+)*"
+        rf"|[^\w\s]{tail}",
+        re.IGNORECASE,
+    )
+
+
+_TOKEN = _pattern(r"\w", "")
+_RARE = re.compile(r"[^\w\s\x00-\x7f]")
+
+
+@cache
+def _marked_token() -> re.Pattern[str]:
+    """As `_TOKEN`, for text with marks: Python counts vowel signs, as in
+    हिन्दी, and free accents to no word. They belong to the letter before."""
+    marks = "".join(filter(_is_mark, map(chr, range(sys.maxunicode + 1))))
+    tail = rf"(?:[{marks}{_SKIN}]|\u200d[^\w\s])*"
+    return _pattern(rf"[\w{marks}{_JOINERS}]", tail)
+
+
+def _is_mark(letter: str) -> bool:
+    return unicodedata.category(letter).startswith("M")
+
+
+def _has_marks(text: str) -> bool:
+    return any(
+        c in _JOINERS or "\U0001f3fb" <= c <= "\U0001f3ff" or _is_mark(c)
+        for c in _RARE.findall(text)
+    )
+
+
 _NO_SPACE_BEFORE = re.compile(r" ([.,;:!?)\]}])")
 _NO_SPACE_AFTER = re.compile(r"([(\[{]) ")
 
@@ -35,13 +72,16 @@ def tokenize(text: str, lowercase: bool = True) -> list[str]:
 
     Elided French words keep their apostrophe (`l'`, `qu'`) and English
     endings keep theirs (`'s`, `'re`), so that `detokenize` knows on which
-    side a token is joined. Typographic apostrophes become `'`.
+    side a token is joined. Typographic apostrophes become `'`. A script
+    without spaces, such as Chinese, has to be segmented before.
 
     >>> tokenize("L'homme voit the man's dog.")
     ["l'", 'homme', 'voit', 'the', 'man', "'s", 'dog', '.']
     """
     text = text.translate(_APOSTROPHES)
-    return _TOKEN.findall(text.lower() if lowercase else text)
+    text = text.lower() if lowercase else text
+    pattern = _marked_token() if _has_marks(text) else _TOKEN
+    return pattern.findall(text)
 
 
 def detokenize(tokens: Sequence[str]) -> str:

@@ -28,6 +28,7 @@ from s2s_lib.attention import (
     scaled_dot_score,
     select,
 )
+from s2s_lib.batches import check_source_mask
 
 FLOATS = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 few = settings(max_examples=25, deadline=None)
@@ -36,6 +37,16 @@ few = settings(max_examples=25, deadline=None)
 def rows_of(mask, shape):
     """The mask as one row per query."""
     return mask.expand(shape).reshape(-1, shape[-1])
+
+
+def test_a_mask_of_numbers_is_refused():
+    """A mask that is added to the scores is another convention. (What is
+    wrapped is checked by the tests themselves.)"""
+    numbers = torch.ones(2, 3)
+    with pytest.raises(TypeError, match=r"boolean.*float32"):
+        masked_softmax.__wrapped__(numbers, numbers)
+    with pytest.raises(TypeError, match=r"boolean.*float32"):
+        check_source_mask.__wrapped__(numbers)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -457,6 +468,36 @@ def test_additive_attention_holds_little_at_once():
     for length, size in held.items():
         scores = 4e-6 * length**2
         assert scores < size < most[length]
+
+
+@pytest.mark.parametrize("version", ["formula", *VERSIONS])
+@pytest.mark.parametrize(
+    ("asking", "asked"),
+    [((1,), (3,)), ((3,), (1,)), ((3,), ()), ((), (3,)), ((2, 1), (3,))],
+)
+def test_queries_or_keys_serve_for_several(
+    asking, asked, version, monkeypatch
+):
+    take(monkeypatch, version, 20)
+    torch.manual_seed(0)
+    score = AdditiveScore(5, 5, 4)
+    query = torch.randn(*asking, 6, 5, requires_grad=True)
+    states = torch.randn(*asked, 7, 5, requires_grad=True)
+    scores = score(query, score.project_keys(states))
+    pairs = (
+        score.query(query)[..., None, :] + score.key(states)[..., None, :, :]
+    )
+    wanted = pairs.tanh() @ score.v.weight[0]
+    torch.testing.assert_close(scores, wanted, rtol=1e-4, atol=1e-5)
+    weighs = torch.randn_like(wanted)
+    for mine, theirs in zip(
+        *(
+            torch.autograd.grad((x * weighs).sum(), (query, states))
+            for x in (scores, wanted)
+        ),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

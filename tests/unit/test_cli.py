@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import fields
-from io import StringIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -68,7 +68,8 @@ def run(capsys, monkeypatch):
     """Run a command in this process: (status, output, errors)."""
 
     def run(*arguments, stdin=""):
-        monkeypatch.setattr(sys, "stdin", StringIO(stdin))
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(given)))
         try:
             status = main([str(a) for a in arguments])
         except SystemExit as stop:  # argparse's way
@@ -303,12 +304,13 @@ def test_a_loss_that_is_not_finite_is_one_line(
     assert "error: the loss became nan at step 1" in errors.splitlines()[-1]
 
 
-@pytest.mark.parametrize("before", [b"old", None])
+@pytest.mark.parametrize("old", [True, False])
 def test_a_full_disk_is_one_line_and_loses_nothing(
-    before, run, tsv, tmp_path, full_disk
+    old, run, model, tsv, tmp_path, full_disk
 ):
     out = tmp_path / "m"
-    if before:
+    before = model.read_bytes() if old else None
+    if old:
         out.write_bytes(before)
     with full_disk(4096):
         status, _, errors = run(
@@ -415,10 +417,14 @@ def test_a_letter_and_its_accent_are_one(run, taught):
 def test_who_types_is_answered_line_by_line(run, taught, monkeypatch, capsys):
     class Terminal:
         def __init__(self):
-            self.lines, self.answers = iter(["one\n", "two\n"]), []
+            self.lines, self.answers = iter([b"one\n", b"two\n"]), []
 
         def isatty(self):
             return True
+
+        @property
+        def buffer(self):
+            return self
 
         def __iter__(self):
             return self
@@ -432,6 +438,24 @@ def test_who_types_is_answered_line_by_line(run, taught, monkeypatch, capsys):
     assert main(["translate", "--model", str(taught)]) == 0
     wanted = [f"{text}\n" for text in expected(taught, ["one", "two"])]
     assert terminal.answers == ["", *wanted]
+
+
+def test_standard_input_is_read_as_files_are(run, taught):
+    """A mark at its start is no letter; what is not UTF-8 is said."""
+    (wanted,) = expected(taught, ["one two"])
+    given = b"\xef\xbb\xbfone two\n"
+    status, output, _ = run("translate", "--model", taught, stdin=given)
+    assert (status, output) == (0, wanted + "\n")
+    given = b"one two\none \xe9\nthree\n"
+    status, output, errors = run("translate", "--model", taught, stdin=given)
+    assert (status, output) == (2, wanted + "\n")
+    assert "line 2: not UTF-8 at byte 5 of the line (0xe9)" in errors
+
+
+def test_closed_standard_input_is_said(run, taught, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["translate", "--model", str(taught)]) == 2
+    assert "standard input is closed" in capsys.readouterr().err
 
 
 def test_n_best(run, taught):
@@ -588,6 +612,53 @@ def test_evaluate_scores_the_whole_of_a_test_file(
     assert lines[1] == f"BLEU {score.score:.2f}  {score.signature}"
 
 
+def test_a_corpus_that_has_changed_is_not_scored(run, tsv, tmp_path):
+    """It is split anew: sentences of the training would be tested."""
+    path, out = tmp_path / "own.tsv", tmp_path / "own.model"
+    path.write_bytes(tsv.read_bytes())
+    # Pairs to validate on are no part of the corpus.
+    assert train(path, out, "--valid", str(tsv)) == 0
+    assert run("evaluate", "--model", out)[0] == 0
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[1:]), encoding="utf-8")
+    for more in ([], ["--corpus", path]):
+        status, output, errors = run("evaluate", "--model", out, *more)
+        assert (status, output) == (2, "")
+        assert "own.tsv has changed since" in errors and "--test" in errors
+    assert run("evaluate", "--model", out, "--test", tsv)[0] == 0
+    assert run("evaluate", "--model", out, "--corpus", tsv)[0] == 0
+
+
+def test_only_a_model_is_replaced(run, tsv, tmp_path):
+    own, out = tmp_path / "own.tsv", tmp_path / "a.model"
+    own.write_bytes(tsv.read_bytes())
+    status, _, errors = run("train", "--corpus", own, "--out", own, *SMALL)
+    assert status == 2 and "exists and is no model" in errors
+    assert own.read_bytes() == tsv.read_bytes()
+    assert train(own, out) == 0
+    link = tmp_path / "link.model"
+    link.symlink_to(out)
+    before = out.read_bytes()
+    status, _, errors = run(
+        "train", "--corpus", own, "--out", link, "--steps", 1, *SMALL, *QUIET
+    )
+    assert status == 0 and "is there already and will be replaced" in errors
+    assert link.is_symlink() and out.read_bytes() != before
+
+
+def test_a_training_whose_listener_has_gone_did_not_succeed(tsv, tmp_path):
+    """As with 2>&1 | head -1."""
+    out = tmp_path / "a.model"
+    options = ["--evaluate-every", 1, "--steps", 300, *SMALL, *QUIET]
+    child = process("train", "--corpus", tsv, "--out", out, *options)
+    child.stderr.readline()
+    child.stderr.close()
+    child.stdin.close()
+    child.stdout.close()
+    assert child.wait(timeout=300) == 2
+    assert not out.exists()
+
+
 def test_evaluate_takes_the_pair_alone(run, taught, monkeypatch):
     asked = []
 
@@ -661,6 +732,13 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
             [*training, "--attention", "dot", "--selection", "hard"],
             "do not fit",
         ),
+        (
+            [*training, "--attention", "dot", "--selection", "hard",
+             "--objective", "reinforce", "--label-smoothing", 0.1],
+            "knows no label_smoothing",
+        ),
+        ([*training, "--min-count", 0], "min_count must be 1"),
+        ([*training, "--subwords", 60, "--min-count", 2], "leave it at 1"),
         ([*training, "--dropout", 1], "dropout must be"),
         ([*training, "--steps", 0], "steps must be 1"),
         ([*training, "--batch-size", -3], "batch_size must be 1"),
@@ -683,6 +761,10 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
         ([*translating, "--n-best", 0, "x"], "--n-best 0"),
         ([*translating, "--max-steps", 0, "x"], "max_steps must be 1"),
         ([*translating, "--beam", 2, "--length-penalty", -1, "x"],
+         "length_penalty must be"),
+        ([*translating, "--length-penalty", "nan", "--beam", 2, "x"],
+         "length_penalty must be"),
+        ([*translating, "--length-penalty", 1000, "--beam", 2, "x"],
          "length_penalty must be"),
         ([*translating, "--device", "abacus", "x"], "--device abacus"),
         ([*evaluating, "--beam", 0], "beam_size must be 1"),

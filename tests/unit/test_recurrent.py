@@ -342,3 +342,15 @@ def test_shared_embeddings_are_one_table(attention):
     torch.testing.assert_close(torch.stack(steps, 1), together)
     with pytest.raises(ValueError, match=r"one vocabulary .* 9 and 8 ids"):
         RecurrentModel(9, 8, config)
+
+
+@pytest.mark.parametrize("query", ["before", "after"])
+def test_as_many_targets_as_sources(query):
+    config = RecurrentConfig(
+        attention="additive", query=query, embedding_size=4, hidden_size=6
+    )
+    model = RecurrentModel(9, 9, config)
+    source = torch.full((4, 3), 5)
+    memory = model.encode(source, source != PAD)
+    with pytest.raises(ValueError, match="2 targets for 4 sources"):
+        model.decode(memory, source[:2])

@@ -222,7 +222,11 @@ class Pipe:
         if self.read == self.lines:
             raise StopIteration
         self.read += 1
-        return "w1 w2\n" if self.read % 3 else "\n"
+        return b"w1 w2\n" if self.read % 3 else b"\n"
+
+    @property
+    def buffer(self):
+        return self
 
     def isatty(self):
         return False

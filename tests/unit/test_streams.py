@@ -282,6 +282,9 @@ def test_what_is_streamed(tmp_path, monkeypatch):
     assert is_sharded("a/*.en,a/*.fr") and is_sharded("a?.tsv")
     for name in ("generated", "multi30k", "a.tsv", "a.en,a.fr", "a[1].tsv"):
         assert not is_sharded(name)
+    for side in ("b[2].en", "b[2].fr"):
+        (tmp_path / side).write_text("")
+    assert not is_sharded("b[2].en,b[2].fr")
 
 
 def test_two_files_line_by_line(tmp_path):

@@ -1,6 +1,7 @@
 """Pieces of words: both ways, what is unknown, what is refused."""
 
 import json
+import pickle
 import unicodedata
 from dataclasses import replace
 
@@ -406,3 +407,11 @@ def test_evaluate_counts_words_and_pieces(trained):
         assert len(shares) == -(-max(map(len, pieces)) // 5)
     assert max(map(len, pieces)) > max(len(p.target) for p in CORPUS.test)
     json.dumps(result)
+
+
+def test_it_can_be_pickled():
+    """As a process that is started with it needs."""
+    vocabulary = SubwordVocabulary.build([["abc", "abd"]], 12)
+    again = pickle.loads(pickle.dumps(vocabulary))
+    assert again == vocabulary
+    assert again.encode(["abc", "x"]) == vocabulary.encode(["abc", "x"])

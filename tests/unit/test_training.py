@@ -40,6 +40,7 @@ from s2s_lib.training import (
     total_loss,
     updater,
 )
+from s2s_lib.transformer import TransformerConfig, TransformerModel
 from s2s_lib.vocab import EOS, SOS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -826,6 +827,25 @@ def test_checkpoint_of_other_settings(setting, value, checkpoint):
 )
 def test_checkpoint_of_another_model(options, checkpoint):
     refuses(checkpoint, model=make_model(**options))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"num_heads": 4}, {"positions": "rotary"}, {"weights_layer": 0}],
+)
+def test_checkpoint_of_what_no_shape_tells(change, tmp_path):
+    """Neither the weights nor the layers show it."""
+    config = TransformerConfig(8, 2, 2, 8)
+    path = tmp_path / "checkpoint"
+    for one in (config, replace(config, **change)):
+        torch.manual_seed(0)
+        model = TransformerModel(WORDS, WORDS, one)
+        arguments = [model, make_pairs(), CONFIG, None, path, 2]
+        if one is config:
+            fit(*arguments, progress=False, stop_after=2)
+        else:
+            with pytest.raises(CheckpointError, match="architecture"):
+                fit(*arguments, progress=False)
 
 
 def test_checkpoint_of_other_pairs(checkpoint):

@@ -11,7 +11,7 @@ from torch import nn
 
 from s2s_lib import transformer
 from s2s_lib.batches import pad
-from s2s_lib.search import beam, greedy
+from s2s_lib.search import beam, greedy, n_best
 from s2s_lib.training import load_tensors, save_tensors
 from s2s_lib.transformer import (
     POSITIONS,
@@ -28,7 +28,7 @@ from s2s_lib.transformer import (
     rotate,
     sinusoidal,
 )
-from s2s_lib.vocab import PAD, SOS, UNK
+from s2s_lib.vocab import EOS, PAD, SOS, UNK, Vocabulary
 
 SMALL = TransformerConfig(
     hidden_size=8, num_heads=2, num_layers=2, feedforward_size=12
@@ -249,6 +249,34 @@ def test_learned_positions_end():
         model.encode(torch.full((1, 5), 5), longer)
     with pytest.raises(ValueError, match=r"position 4"):
         greedy(model, memory, 9)
+
+
+@pytest.mark.parametrize("decoder_only", [False, True])
+def test_translations_end_where_learned_positions_end(decoder_only):
+    """A model that never ends a sentence is cut off, not refused."""
+    model = make(
+        replace(
+            SMALL,
+            positions="learned",
+            max_positions=9,
+            decoder_only=decoder_only,
+        )
+    )
+    with torch.no_grad():
+        model.output.bias[EOS] = -1e9
+    vocab = Vocabulary([f"w{i}" for i in range(7)])
+    sentences = [["w1"], ["w1", "w2", "w3"]]
+    for width in (1, 2):
+        found = n_best(model, sentences, vocab, beam_size=width)
+        for sentence, (best, *_) in zip(sentences, found, strict=True):
+            taken = len(sentence) + 1 if decoder_only else 0
+            assert len(best.tokens) == 9 - taken and not best.finished
+
+
+def test_what_would_mix_sentences_is_refused():
+    memory = make().encode(*pad([[5, 6, 7]] * 4))
+    with pytest.raises(ValueError, match="2 rows ask 4"):
+        make().decode(memory, torch.full((2, 4), 5))
 
 
 # --- masks ------------------------------------------------------------------

@@ -40,6 +40,25 @@ def test_tokenize_by_hand(text, tokens):
     assert tokenize(text) == tokens
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("हिन्दी में .", ["हिन्दी", "में", "."]),
+        ("தமிழ் மொழி", ["தமிழ்", "மொழி"]),
+        ("שָׁלוֹם", ["שָׁלוֹם"]),
+        ("İstanbul", ["i̇stanbul"]),
+        ("ọ̀rọ̀-ọ̀rọ̀", ["ọ̀rọ̀-ọ̀rọ̀"]),
+        ("می\u200cخواهم", ["می\u200cخواهم"]),
+        ("co\u00adop !", ["co\u00adop", "!"]),
+        ("👨\u200d👩\u200d👧 ❤\ufe0f 👍🏽", None),
+    ],
+)
+def test_marks_belong_to_the_letter_before(text, tokens):
+    found = tokenize(text)
+    assert found == (text.split() if tokens is None else tokens)
+    assert tokenize(detokenize(found)) == found
+
+
 def test_tokenize_keeps_case_on_request():
     assert tokenize("L'Homme", lowercase=False) == ["L'", "Homme"]
 
