@@ -386,9 +386,7 @@ class ImageEncoder(nn.Module):
     picture; here the outermost regions are repeated.)
 
     The summary, C, holds a few numbers of every region, one region after the
-    other, and so still knows what is where. They are taken before the
-    positions are added, and less their mean over the regions: most of a
-    picture is ground, and what all pictures share would drown the rest.
+    other, and so still knows what is where.
 
     Args:
         vocab_size: ids of the source vocabulary.
@@ -448,8 +446,6 @@ class ImageEncoder(nn.Module):
         for convolution in self.convolutions:
             x = torch.relu(convolution(x))
             # x: (batch, channels, rows, columns)
-        found = self.norm(x.flatten(2).transpose(1, 2))
-        states = self.dropout(found + self.position)
-        few = self.shrink(found)
-        # found, states: (batch, regions, hidden); few: (batch, regions, 8)
-        return states, (few - few.mean(1, keepdim=True)).flatten(1)
+        states = self.norm(x.flatten(2).transpose(1, 2)) + self.position
+        states = self.dropout(states)  # states: (batch, regions, hidden)
+        return states, self.shrink(states).flatten(1)

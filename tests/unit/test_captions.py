@@ -380,19 +380,6 @@ def test_encoder_shapes(encoded, encoder):
     assert bool((other == 0).float().mean() > 0.3)  # dropout
 
 
-def test_the_summary_of_mere_ground_is_0(encoder):
-    """Positions or not: what all regions share is not in it."""
-    ids = torch.full((1, SIDE * SIDE + 1), 4)
-    with torch.no_grad():
-        _, summary = encoder(ids, torch.ones_like(ids, dtype=torch.bool))
-        ids[0, 100:103] = 5
-        _, other = encoder(ids, torch.ones_like(ids, dtype=torch.bool))
-    torch.testing.assert_close(
-        summary, torch.zeros_like(summary), rtol=0, atol=1e-5
-    )
-    assert float(other.abs().max()) > 0.1
-
-
 def test_encoder_treats_each_picture_alone(encoded, encoder):
     batch, _ = encoded
     together = encoder(batch.source, batch.source_mask)
