@@ -282,7 +282,14 @@ def select(
             draws with Gumbel noise and lends the step the gradient of the
             soft weights (`jang2017`).
         training: draw, rather than take the heaviest.
+
+    Raises:
+        ValueError: if `selection` is none of `SELECTIONS`.
     """
+    if selection not in SELECTIONS:
+        raise ValueError(
+            f"selection must be one of {SELECTIONS}, not {selection!r}"
+        )
     if selection == "soft":
         return weights
     if training:

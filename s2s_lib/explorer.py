@@ -7,7 +7,7 @@ not trusted, the tables are what is read. Nothing is fetched, so the view
 works without a kernel and without a network.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
@@ -50,7 +50,7 @@ class View:
     source: Sequence[str]
     target: Sequence[str]
     weights: Sequence[Numbers] | np.ndarray
-    links: Collection[Sequence[int]] = ()
+    links: Iterable[Sequence[int] | np.ndarray] = ()
     probabilities: Numbers | None = None
 
     def __post_init__(self) -> None:
@@ -68,14 +68,15 @@ class View:
         if self.probabilities is not None:
             row = self._checked("probabilities", self.probabilities, sizes[:1])
             self._keep("probabilities", tuple(row.tolist()))
-        for i, j in self.links:
+        links = sorted((int(i), int(j)) for i, j in self.links)
+        for i, j in links:
             if not (0 <= i < sizes[1] and 0 <= j < sizes[0]):
                 raise ValueError(
                     f"view {self.name!r}: link ({i}, {j}) leads out of "
                     f"{sizes[1]} source and {sizes[0]} target tokens; links "
                     "are (source position, target position), from 0"
                 )
-        self._keep("links", tuple(sorted((i, j) for i, j in self.links)))
+        self._keep("links", tuple(links))
 
     def _keep(self, field: str, value: tuple) -> None:
         object.__setattr__(self, field, value)

@@ -49,9 +49,19 @@ def linear_cross_entropy(
     The value and the gradient are those of `cross_entropy(layer(hidden))` up
     to rounding. The gradient is computed on the way forward, while the
     logits are at hand; it cannot be differentiated again.
+
+    Raises:
+        ValueError: if there is not one target for each position.
     """
+    if len(hidden) != len(target):
+        raise ValueError(
+            f"{len(target)} targets for {len(hidden)} positions; give one each"
+        )
+    weight, bias = layer.weight, layer.bias
+    if bias is None:
+        bias = weight.new_zeros(len(weight))
     # Mixed precision gives vectors of fewer bits than the weights have.
-    weight, bias = (p.to(hidden.dtype) for p in (layer.weight, layer.bias))
+    weight, bias = (p.to(hidden.dtype) for p in (weight, bias))
     if not torch.is_grad_enabled():
         # The function below is asked for gradients of parameters even here.
         weight, bias = weight.detach(), bias.detach()
@@ -65,18 +75,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, hidden, weight, bias, target, smoothing):
         positions, vocabulary = len(hidden), len(weight)
         wanted = any(ctx.needs_input_grad)
-        total = hidden.new_zeros((), dtype=torch.float32)
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        total = hidden.new_zeros((), dtype=wide)
         if wanted:
             of_hidden = torch.empty_like(hidden)
-            of_weight = torch.zeros_like(weight, dtype=torch.float32)
-            of_bias = torch.zeros_like(bias, dtype=torch.float32)
+            of_weight = torch.zeros_like(weight, dtype=wide)
+            of_bias = torch.zeros_like(bias, dtype=wide)
         rows = max(1, min(CHUNK // vocabulary, positions))
         buffer = hidden.new_empty(rows, vocabulary)
         for start in range(0, positions, rows):
             part = slice(start, start + rows)
             x, true = hidden[part], target[part, None]
             logits = buffer[: len(x)]  # logits: (rows, vocabulary)
-            logits = torch.addmm(bias, x, weight.t(), out=logits).float()
+            logits = torch.addmm(bias, x, weight.t(), out=logits).to(wide)
             logits -= logits.amax(1, keepdim=True)
             total -= (1 - smoothing) * logits.gather(1, true).sum()
             if smoothing:
@@ -93,7 +104,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             of_bias += change.sum(0)
             change = change.to(weight.dtype)
             torch.mm(change, weight, out=of_hidden[part])
-            if weight.dtype == torch.float32:
+            if weight.dtype == wide:
                 of_weight.addmm_(change.t(), x)
             else:
                 of_weight += change.t() @ x

@@ -37,6 +37,12 @@ class BleuScore:
 
 def _check_lengths(**sides: Sequence) -> None:
     """Each side has something for every sentence, and there is one."""
+    for name, side in sides.items():
+        if isinstance(side, str):
+            raise TypeError(
+                f"{name} must be a list of sentences, not one string, "
+                f"{side[:40]!r}: its letters would be scored"
+            )
     counts = {name: len(side) for name, side in sides.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(

@@ -480,6 +480,10 @@ def _check_agreement(accelerator: Any, start: int, task: str) -> None:
         )
 
 
+# What a row of the history has without any evaluation.
+MEASURED = {"step", "loss", "grad_norm", "rate", "seconds", "averaged"}
+
+
 def _evaluated(
     model: nn.Module, evaluate: Callable[[nn.Module], dict[str, Any]] | None
 ) -> dict[str, Any]:
@@ -489,7 +493,16 @@ def _evaluated(
     with torch.random.fork_rng():
         scores = evaluate(model)
     model.train()
-    return scores
+    if taken := MEASURED & scores.keys():
+        raise ValueError(
+            f"evaluate returns {sorted(taken)}, which the history has already "
+            "from the training; give other names"
+        )
+    # Numbers of NumPy and PyTorch cannot be written into a checkpoint.
+    return {
+        name: value.item() if hasattr(value, "item") else value
+        for name, value in scores.items()
+    }
 
 
 def _join(mean: dict[str, Tensor], model: nn.Module, number: int) -> None:

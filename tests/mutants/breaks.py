@@ -263,6 +263,13 @@ BREAKS = (
         ("attention",),
     ),
     Break(
+        "the queries of one sentence are taken for all",
+        "attention",
+        "if query.shape[:-2] != keys.shape[:-2]:",
+        "if False:",
+        ("attention",),
+    ),
+    Break(
         "the slope of the factored tanh has the wrong sign",
         "additive",
         "torch.addcmul(u, u, u, value=-1, out=slope)",

@@ -573,6 +573,11 @@ def test_gradients_are_those_of_the_numbers(name, version, monkeypatch):
 WEIGHTS = torch.tensor([[[0.2, 0.0, 0.5, 0.3], [0.0, 0.0, 0.0, 0.0]]])
 
 
+def test_an_unknown_selection_is_refused():
+    with pytest.raises(ValueError, match=r"one of .*'Hard'"):
+        select(WEIGHTS, "Hard", False)
+
+
 def test_soft_selection_leaves_the_weights():
     for training in (False, True):
         assert select(WEIGHTS, "soft", training) is WEIGHTS

@@ -133,6 +133,14 @@ def test_a_view_survives_a_file_of_results():
     assert View(**stored) == view()
 
 
+def test_links_of_numpy_and_of_an_iterator_are_kept():
+    kept = {(0, 0), (1, 0)}
+    for links in (np.argwhere([[1], [1]]), zip([0, 1], [0, 0], strict=True)):
+        view = explorer.View("a", ["x", "y"], ["z"], [[0.5, 0.5]], links)
+        assert set(view.links) == kept
+        assert json.loads(json.dumps(dataclasses.asdict(view)))["links"]
+
+
 def test_rounding_over_one_is_forgiven():
     weights = np.array([[1 + 1e-6, -1e-7, 0], [0, 1, 0]])
     assert view(weights=weights).weights[0] == (1, 0, 0)

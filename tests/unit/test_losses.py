@@ -139,3 +139,28 @@ def test_a_batch_in_chunks_is_the_batch(monkeypatch, model):
     monkeypatch.setattr(losses, "CHUNK", 2 * WORDS)
     for got, wanted in zip(run(), whole, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_each_position_needs_a_target():
+    layer = nn.Linear(8, 5)
+    with pytest.raises(ValueError, match="4 targets for 6 positions"):
+        linear_cross_entropy.__wrapped__(  # the tests check shapes as well
+            torch.randn(6, 8), layer, torch.zeros(4, dtype=torch.long)
+        )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_double_precision_and_no_bias(bias, monkeypatch):
+    monkeypatch.setattr(losses, "CHUNK", 10)
+    layer = nn.Linear(8, 5, bias=bias).double()
+    hidden = torch.randn(6, 8, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(0, 5, (6,))
+    leaves = [hidden, *layer.parameters()]
+    found = linear_cross_entropy(hidden, layer, target)
+    wanted = torch.nn.functional.cross_entropy(layer(hidden), target)
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    for mine, theirs in zip(
+        *(torch.autograd.grad(loss, leaves) for loss in (found, wanted)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-12)

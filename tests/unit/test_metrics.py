@@ -456,3 +456,8 @@ def test_a_repeated_clause():
     assert repetitions([*clause, ",", *clause, ",", *clause]) == 6
     with pytest.raises(ValueError, match="1 or more, not 0"):
         repetitions(clause, 0)
+
+
+def test_a_string_is_no_list_of_sentences():
+    with pytest.raises(TypeError, match="hypotheses must be a list"):
+        bleu("abc", "abd")

@@ -18,6 +18,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -408,6 +409,25 @@ def test_a_row_is_the_mean_since_the_row_before():
             fine = [r[name] for r in rows[start:end]]
             assert row[name] == pytest.approx(sum(fine) / len(fine))
         assert row["rate"] == CONFIG.rate(end - 1)
+
+
+def test_numbers_of_numpy_go_into_a_checkpoint(tmp_path):
+    def evaluate(model):
+        return {"a": np.float32(1.5), "b": torch.tensor(2)}
+
+    path = tmp_path / "c"
+    fit(
+        make_model(), make_pairs(), CONFIG, evaluate, path, 5,
+        progress=False, stop_after=5,
+    )  # fmt: skip
+    _, about = load_tensors(path)
+    row = about["progress"]["history"][-1]
+    assert (row["a"], row["b"]) == (1.5, 2)
+    with pytest.raises(ValueError, match=r"\['loss'\]"):
+        fit(
+            make_model(), make_pairs(), CONFIG, lambda _: {"loss": 1.0},
+            progress=False,
+        )  # fmt: skip
 
 
 def test_evaluation_changes_nothing_but_the_history():
