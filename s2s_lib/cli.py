@@ -174,8 +174,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_VALID = "pairs to validate on (default: a part that the corpus holds out, "
-_VALID += "which is not trained on in either case)"
+_VALID = "pairs to validate on (default: a part that the corpus holds out; if "
+_VALID += "it is not streamed, that part is not trained on in either case)"
 _TEST = "score all pairs of this FILE.tsv or SOURCE,TARGET, and no corpus"
 _MIN_COUNT = "rarer training words become <unk>"
 _SUBWORDS = "size of one vocabulary of subwords for both sides; 0: words"
@@ -283,17 +283,20 @@ def _device(name: str, launched: bool = False) -> torch.device:
 
 
 def _check_out(out: Path) -> None:
-    """Refuse to write a model over anything but a model."""
+    """Refuse to write a model over anything but a model, or nothing."""
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; give the name of a file")
-    if out.exists():
-        try:
-            load_tensors(out)
-        except CheckpointError as error:
-            raise ValueError(
-                f"--out {out} exists and is no model of this library; give "
-                "another name, so that nothing is lost"
-            ) from error
+    if not out.exists() or (out.is_file() and not out.stat().st_size):
+        return
+    try:
+        known = "recipe" in load_tensors(out)[1]
+    except (CheckpointError, FileNotFoundError):
+        known = False
+    if not known:
+        raise ValueError(
+            f"--out {out} exists and is no model of this library; give "
+            "another name, so that nothing is lost"
+        )
 
 
 def _checkpoint(out: Path) -> Path:
@@ -317,7 +320,10 @@ def _train(args: argparse.Namespace) -> int:
     )
     _check_out(args.out)
     recipes.check_writable(
-        args.out.parent, f"--out {args.out}", "give a file where it can"
+        # Of a link, the folder that it leads to.
+        args.out.resolve().parent,
+        f"--out {args.out}",
+        "give a file where it can",
     )
     shards = None
     if streams.is_sharded(args.corpus):
@@ -489,6 +495,12 @@ def _translate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _corpus_key(recipe: recipes.Recipe) -> tuple[list[Path], str | None]:
+    """What two recipes on the same corpus share."""
+    sides = recipe.corpus.split(",")
+    return [Path(side).resolve() for side in sides], recipe.pair
+
+
 def _split(
     args: argparse.Namespace, trained: recipes.Trained, split: str
 ) -> tuple[str, list[SentencePair], str | None]:
@@ -504,11 +516,13 @@ def _split(
     elif args.pair:
         recipe = replace(recipe, pair=args.pair)
     corpus = recipes.corpus_of(recipe)
-    known = trained.corpus_fingerprint if recipe == trained.recipe else ""
-    if known and known != corpus.fingerprint():
+    known = trained.corpus_fingerprint
+    own = _corpus_key(recipe) == _corpus_key(trained.recipe)
+    if own and known and known != corpus.fingerprint():
         raise ValueError(
-            f"{corpus.name} has changed since this model was trained on it, "
-            "and is split anew: its test part may hold sentences of the "
+            f"the sentences of {corpus.name} are not those that this model "
+            "was trained on (the file has changed since, or how the library "
+            "finds its words): its test part may hold sentences of the "
             "training. Bring the old one back, or give --test FILE with "
             "sentences that the model has not seen"
         )

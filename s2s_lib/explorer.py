@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
+from operator import index
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class View:
         if self.probabilities is not None:
             row = self._checked("probabilities", self.probabilities, sizes[:1])
             self._keep("probabilities", tuple(row.tolist()))
-        links = sorted((int(i), int(j)) for i, j in self.links)
+        links = sorted((index(i), index(j)) for i, j in self.links)
         for i, j in links:
             if not (0 <= i < sizes[1] and 0 <= j < sizes[0]):
                 raise ValueError(

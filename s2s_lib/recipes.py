@@ -1130,7 +1130,7 @@ RECIPES: dict[str, Recipe] = {
     "additive-longest": _change(
         ADDITIVE, {}, {"steps": 9000, "evaluate_every": 300}
     ),
-    # Three times the steps once more, at about a third of the rate.
+    # The same at about a third of the rate.
     "additive-low-rate": _change(
         ADDITIVE,
         {},

@@ -26,7 +26,7 @@ from s2s_lib.vocab import EOS, PAD, SOS
 BATCH_TOKENS = 2**15
 # Numbers of which one maximum is taken, on the way to the best of a row.
 BLOCK = 100
-# No power of a length that a float cannot hold.
+# Keeps length ** length_penalty within a float.
 MOST_PENALTY = 10
 
 Choose = Callable[[Tensor], Tensor]
@@ -340,8 +340,8 @@ def n_best(
         beam_size: 1 is greedy search.
         length_penalty: see `beam`.
         max_steps: limit for every sentence; by default one and a half times
-            the encoded source, and 10 more, or as many as the model has
-            positions for.
+            the encoded source, and 10 more, or what learned positions are
+            left, if that is less.
         batch_size: sentences decoded together, of similar length; fewer
             where they are so long that they have over `BATCH_TOKENS` tokens.
     """

@@ -487,7 +487,11 @@ MEASURED = {"step", "loss", "grad_norm", "rate", "seconds", "averaged"}
 def _evaluated(
     model: nn.Module, evaluate: Callable[[nn.Module], dict[str, Any]] | None
 ) -> dict[str, Any]:
-    """What `evaluate` returns; the random state and the mode stay."""
+    """What `evaluate` returns; the random state and the mode stay.
+
+    Raises:
+        ValueError: if the history has another number of that name.
+    """
     if evaluate is None:
         return {}
     with torch.random.fork_rng():

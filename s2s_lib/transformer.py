@@ -256,7 +256,7 @@ class MultiHeadAttention(nn.Module):
         Raises:
             ValueError: if the rows of `states` cannot be shared out evenly.
         """
-        if len(states) % len(memory.keys):
+        if not len(memory.keys) or len(states) % len(memory.keys):
             raise ValueError(
                 f"{len(states)} rows ask {len(memory.keys)} rows of keys: "
                 "give as many, or a multiple that stands side by side"

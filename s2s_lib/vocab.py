@@ -16,17 +16,20 @@ from functools import cache
 PAD, SOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<sos>", "<eos>", "<unk>")
 
-_APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'"})
-# Within a word: soft hyphen, zero-width non-joiner and joiner.
-_JOINERS = "\u00ad\u200c\u200d"
-_SKIN = "\U0001f3fb-\U0001f3ff"  # what gives the symbol before it a tone
+# One kind of apostrophe, and no hyphen that is only a place to break a line.
+_CHANGED = str.maketrans({"’": "'", "ʼ": "'", "\u00ad": None})
+# Without a width, within words: joiners, and marks of direction.
+_JOINERS = "\u200c\u200d\u200e\u200f\u2060"
+# What changes the symbol before it: its tone; tags, for the flags of regions.
+_CHANGERS = "\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f"
+_FLAG = "[\U0001f1e6-\U0001f1ff]"  # two of these are the flag of a country
 
 
-def _pattern(letter: str, tail: str) -> re.Pattern[str]:
+def _pattern(letter: str, symbol: str) -> re.Pattern[str]:
     """In this order: a number with its separators (3rd is a word); the
     English endings 's, 't, 're ... after a word; an elided French word with
     its apostrophe (l', qu'); a word with its hyphens; any other visible
-    character, with its tail."""
+    character."""
     return re.compile(
         rf"\d+(?:[.,]\d+)*(?!{letter})"
         rf"|(?<={letter})'(?:s|t|m|re|ve|ll|d)\b"
@@ -34,13 +37,14 @@ def _pattern(letter: str, tail: str) -> re.Pattern[str]:
         r"|\b(?:[ldjmnstc]|qu|jusqu|lorsqu|puisqu|quelqu|presqu)'"
         rf"(?={letter})"
         rf"|{letter}+(?:-{letter}+)*"
-        rf"|[^\w\s]{tail}",
+        rf"|{symbol}",
         re.IGNORECASE,
     )
 
 
-_TOKEN = _pattern(r"\w", "")
+_TOKEN = _pattern(r"\w", r"[^\w\s]")
 _RARE = re.compile(r"[^\w\s\x00-\x7f]")
+_CHANGING = re.compile(rf"[{_CHANGERS}]|{_FLAG}")
 
 
 @cache
@@ -48,8 +52,10 @@ def _marked_token() -> re.Pattern[str]:
     """As `_TOKEN`, for text with marks: Python counts vowel signs, as in
     हिन्दी, and free accents to no word. They belong to the letter before."""
     marks = "".join(filter(_is_mark, map(chr, range(sys.maxunicode + 1))))
-    tail = rf"(?:[{marks}{_SKIN}]|\u200d[^\w\s])*"
-    return _pattern(rf"[\w{marks}{_JOINERS}]", tail)
+    # An opening bracket takes none: the word behind it is joined to it.
+    tail = rf"(?:[{marks}{_CHANGERS}]|\u200d[^\w\s])*"
+    symbol = rf"{_FLAG}{{2}}|[(\[{{]|[^\w\s]{tail}"
+    return _pattern(rf"[\w{marks}{_JOINERS}]", symbol)
 
 
 def _is_mark(letter: str) -> bool:
@@ -58,7 +64,7 @@ def _is_mark(letter: str) -> bool:
 
 def _has_marks(text: str) -> bool:
     return any(
-        c in _JOINERS or "\U0001f3fb" <= c <= "\U0001f3ff" or _is_mark(c)
+        c in _JOINERS or _CHANGING.match(c) or _is_mark(c)
         for c in _RARE.findall(text)
     )
 
@@ -72,13 +78,14 @@ def tokenize(text: str, lowercase: bool = True) -> list[str]:
 
     Elided French words keep their apostrophe (`l'`, `qu'`) and English
     endings keep theirs (`'s`, `'re`), so that `detokenize` knows on which
-    side a token is joined. Typographic apostrophes become `'`. A script
+    side a token is joined. Typographic apostrophes become `'`, and hyphens
+    that only mark where a line may break are left out. A script
     without spaces, such as Chinese, has to be segmented before.
 
     >>> tokenize("L'homme voit the man's dog.")
     ["l'", 'homme', 'voit', 'the', 'man', "'s", 'dog', '.']
     """
-    text = text.translate(_APOSTROPHES)
+    text = text.translate(_CHANGED)
     text = text.lower() if lowercase else text
     pattern = _marked_token() if _has_marks(text) else _TOKEN
     return pattern.findall(text)

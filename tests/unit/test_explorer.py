@@ -139,6 +139,8 @@ def test_links_of_numpy_and_of_an_iterator_are_kept():
         view = explorer.View("a", ["x", "y"], ["z"], [[0.5, 0.5]], links)
         assert set(view.links) == kept
         assert json.loads(json.dumps(dataclasses.asdict(view)))["links"]
+    with pytest.raises(TypeError, match="integer"):
+        explorer.View("a", ["x"], ["z"], [[1.0]], np.array([[0.5, 0]]))
 
 
 def test_rounding_over_one_is_forgiven():
