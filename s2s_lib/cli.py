@@ -443,7 +443,7 @@ def _lines() -> Iterator[str]:
                 f"standard input, line {number}: not UTF-8 at byte "
                 f"{error.start + 1} of the line "
                 f"(0x{line[error.start]:02x}); the lines before it are "
-                "translated. Convert it, for example with iconv"
+                f"translated; {corpora.encoding_advice(line)}"
             ) from error
         yield text.removeprefix("\ufeff" if number == 1 else "")
 

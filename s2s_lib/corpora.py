@@ -479,6 +479,13 @@ def _read_lines(path: Path) -> list[str]:
     return _decode(_unpack(path, path), path)
 
 
+def encoding_advice(content: bytes) -> str:
+    """What to do with a file, or its first line, that is not UTF-8."""
+    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    found = "UTF-16" if utf16 else "ISO-8859-1"
+    return f"convert it, for example with iconv -f {found} -t UTF-8"
+
+
 def _decode(content: bytes, path: Path) -> list[str]:
     """Lines of UTF-8 text; a carriage return is cleaned off later."""
     try:
@@ -488,8 +495,7 @@ def _decode(content: bytes, path: Path) -> list[str]:
         byte = error.start - content.rfind(b"\n", 0, error.start)
         raise CorpusError(
             f"{path}, line {line}: not UTF-8 at byte {byte} of the line "
-            f"(0x{content[error.start]:02x}); convert the file, for example "
-            "with iconv -f ISO-8859-1 -t UTF-8"
+            f"(0x{content[error.start]:02x}); {encoding_advice(content)}"
         ) from error
     if not text.strip():
         raise CorpusError(f"{path}: empty; expected one sentence per line")

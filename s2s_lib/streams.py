@@ -21,7 +21,7 @@ import torch
 
 from s2s_lib import corpora
 from s2s_lib.batches import EncodedPair, batch_rows, epoch_generator
-from s2s_lib.corpora import CorpusError
+from s2s_lib.corpora import CorpusError, encoding_advice
 from s2s_lib.grammar import SentencePair
 
 BUFFER = 2**16  # pairs; with 25 words a side they take some 60 MB
@@ -282,8 +282,8 @@ def _lines(path: Path, skip: int) -> Iterator[tuple[str, int]]:
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{path}, line {number}: not UTF-8 at byte {error.start + 1} of "
-            f"the line (0x{error.object[error.start]:02x}); convert the "
-            "file, for example with iconv -f ISO-8859-1 -t UTF-8"
+            f"the line (0x{error.object[error.start]:02x}); "
+            + encoding_advice(error.object)
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise CorpusError(
