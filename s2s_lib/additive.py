@@ -83,24 +83,23 @@ class _Factored(torch.autograd.Function):
         wide = torch.promote_types(query.dtype, torch.float32)
         query, keys = (2 * query.to(wide)).exp(), (2 * keys.to(wide)).exp()
         rows = max(1, BLOCK // keys.numel())
-        one, buffer = query.new_ones(()), None
-        for start in range(0, query.shape[-2], rows):
-            block = query[..., start : start + rows, None, :]
+        keys, one, buffer = keys[..., None, :, :], query.new_ones(()), None
+        blocks = query[..., None, :].split(rows, -3)
+        for number, block in enumerate(blocks):
             if buffer is None or buffer.shape[-3] != block.shape[-3]:
-                shape = (*block.shape[:-2], *keys.shape[-2:])
-                buffer = query.new_empty(shape)
-            torch.addcmul(one, block, keys[..., None, :, :], out=buffer)
+                buffer = torch.addcmul(one, block, keys)
+            else:
+                torch.addcmul(one, block, keys, out=buffer)
+            start = number * rows
             yield slice(start, start + rows), buffer.reciprocal_()
 
     @staticmethod
     def forward(ctx, query: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(query, keys, weight)
-        scores = query.new_empty(*query.shape[:-1], keys.shape[-2])
-        wide = torch.promote_types(query.dtype, torch.float32)
-        weight = weight.to(wide)
-        for rows, u in _Factored.blocks(query, keys):
-            scores[..., rows, :] = weight.sum() - 2 * (u @ weight)
-        return scores
+        weight = weight.to(torch.promote_types(query.dtype, torch.float32))
+        twice = -2 * weight
+        scores = [u @ twice for _, u in _Factored.blocks(query, keys)]
+        return torch.cat(scores, -2).add_(weight.sum()).to(query.dtype)
 
     @staticmethod
     @once_differentiable
