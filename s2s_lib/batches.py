@@ -310,8 +310,13 @@ def cut(
         batch_tokens: at most so many positions in a batch, padding
             included; a longer row is a batch by itself.
         batch_size: at most so many rows; None for any number.
+
+    Raises:
+        ValueError: if the number of rows is below 1.
     """
-    most = batch_size or len(order)
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
+    most = len(order) if batch_size is None else batch_size
     batches: list[list[int]] = []
     width = 0
     for row in order:

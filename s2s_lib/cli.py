@@ -37,6 +37,7 @@ from s2s_lib.training import (
     fit,
     join,
     load_tensors,
+    temporary_of,
 )
 from s2s_lib.transformer import TransformerConfig
 from s2s_lib.vocab import detokenize, tokenize
@@ -284,6 +285,13 @@ def _device(name: str, launched: bool = False) -> torch.device:
 
 def _check_out(out: Path) -> None:
     """Refuse to write a model over anything but a model, or nothing."""
+    try:  # the longest name that is going to be written
+        temporary_of(_checkpoint(out)).exists()
+    except OSError as error:
+        raise ValueError(
+            f"--out: no file can have that name ({error.strerror}), or the "
+            "checkpoint beside it none; give a shorter one"
+        ) from error
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; give the name of a file")
     if not out.exists() or (out.is_file() and not out.stat().st_size):

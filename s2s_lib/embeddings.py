@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -17,8 +16,8 @@ class ScaledEmbedding(nn.Embedding):
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.scale = math.sqrt(self.embedding_dim)
-        with torch.no_grad():
-            self.weight /= self.scale
+        # Weights that were given stay as they are for the one who has them.
+        self.weight.data = self.weight.detach() / self.scale
 
     def forward(
         self, tokens: Int[Tensor, "..."]

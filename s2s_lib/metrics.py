@@ -287,13 +287,16 @@ def alignment_score(
             target position).
 
     Raises:
-        ValueError: if the three differ in number, are empty, or hold no
-            link at all.
+        ValueError: if the three differ in number, are empty, hold no link
+            at all, or a position below 0.
     """
     _check_lengths(predicted=predicted, sure=sure, possible=possible)
     in_sure = in_possible = all_predicted = all_sure = 0
     for a, s, p in zip(predicted, sure, possible, strict=True):
         links, certain = set(a), set(s)
+        for link in links | certain | set(p):
+            if min(link) < 0:
+                raise ValueError(f"positions count from 0: {tuple(link)}")
         in_sure += len(links & certain)
         in_possible += len(links & (set(p) | certain))
         all_predicted += len(links)

@@ -18,6 +18,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from s2s_lib.batches import cut, pad, take_rows
+from s2s_lib.modes import evaluation_mode
 from s2s_lib.subwords import AnyVocabulary
 from s2s_lib.vocab import EOS, PAD, SOS
 
@@ -349,9 +350,7 @@ def n_best(
     ids = [[*source_vocab.encode(tokens), EOS] for tokens in sentences]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     results: list[list[Hypothesis]] = [[] for _ in ids]
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         lengths = [len(row) for row in ids]
         for rows in cut(order, lengths, BATCH_TOKENS, batch_size):
             source, mask = pad([ids[row] for row in rows])
@@ -359,7 +358,8 @@ def n_best(
                 memory = model.encode(source.to(device), mask.to(device))
             limits = memory.mask.sum(1) * 3 // 2 + 10
             if max_steps is not None:
-                limits = torch.full_like(limits, max_steps)
+                most = torch.iinfo(limits.dtype).max
+                limits = torch.full_like(limits, min(max_steps, most))
             elif hasattr(model, "room"):
                 limits = limits.minimum(model.room(memory)).clamp(min=1)
             if beam_size == 1 and length_penalty == 0:
@@ -368,8 +368,6 @@ def n_best(
                 found = beam(model, memory, beam_size, limits, length_penalty)
             for row, hypotheses in zip(rows, found, strict=True):
                 results[row] = hypotheses
-    finally:
-        model.train(was_training)
     return results
 
 

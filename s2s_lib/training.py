@@ -38,6 +38,7 @@ from s2s_lib.batches import (
 )
 from s2s_lib.hard import reinforce_loss
 from s2s_lib.losses import batch_loss, masked_cross_entropy
+from s2s_lib.modes import evaluation_mode
 
 OBJECTIVES = (
     "likelihood", "reinforce", "reinforce_mean", "reinforce_none"
@@ -219,15 +220,14 @@ def total_loss(
         tokens: how many these are; `metrics.perplexity(total, tokens)`.
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     ordered = sorted(pairs, key=lambda pair: len(pair.target))
     total, tokens = 0.0, 0
-    for batch in make_batches(ordered, batch_size):
-        batch = batch.to(device)
-        n = int(batch.target_mask.sum())
-        total, tokens = total + float(batch_loss(model, batch)) * n, tokens + n
-    model.train(was_training)
+    with evaluation_mode(model):
+        for batch in make_batches(ordered, batch_size):
+            batch = batch.to(device)
+            n = int(batch.target_mask.sum())
+            total += float(batch_loss(model, batch)) * n
+            tokens += n
     return total, tokens
 
 
@@ -494,9 +494,8 @@ def _evaluated(
     """
     if evaluate is None:
         return {}
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), evaluation_mode(model):
         scores = evaluate(model)
-    model.train()
     if taken := MEASURED & scores.keys():
         raise ValueError(
             f"evaluate returns {sorted(taken)}, which the history has already "
@@ -653,7 +652,7 @@ def save_tensors(
         writer = left.suffixes[-2][1:]
         if writer.isdigit() and not psutil.pid_exists(int(writer)):
             left.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     try:
         # Shared weights have several names, and are written under each.
         tensors = {
@@ -676,6 +675,11 @@ def save_tensors(
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def temporary_of(path: Path) -> Path:
+    """What `save_tensors` calls a file that is not written to its end."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def load_tensors(

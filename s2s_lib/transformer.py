@@ -135,6 +135,9 @@ def sinusoidal(
     """A vector of waves for each position (`vaswani2017`).
 
     Entries 2i and 2i + 1 are sine and cosine of `p / 10000 ** (2i / size)`.
+
+    Raises:
+        ValueError: if the size is odd.
     """
     angles = _angles(positions, size)  # angles: (..., steps, size / 2)
     waves = torch.stack([angles.sin(), angles.cos()], dim=-1)
@@ -159,6 +162,11 @@ def rotate(
 
 
 def _angles(positions: Tensor, size: int) -> Tensor:
+    if size % 2:
+        raise ValueError(
+            f"waves come in pairs of sine and cosine: size must be even, not "
+            f"{size}"
+        )
     exponents = torch.arange(0, size, 2, device=positions.device) / size
     return positions[..., None] / LONGEST_PERIOD**exponents
 

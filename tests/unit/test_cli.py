@@ -282,6 +282,18 @@ def test_what_is_said_after_an_interrupt(
     assert ("the same command resumes" in errors) == written
 
 
+def test_an_interrupt_before_pytorch_is_there(tmp_path):
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    ended = subprocess.run(
+        [sys.executable, "-m", "s2s_lib", "train", "--help"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_a_loss_that_is_not_finite_is_one_line(
     run, tsv, tmp_path, monkeypatch
 ):
@@ -755,6 +767,8 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
         ([*training, "--device", "abacus"], "--device abacus cannot be used"),
         ([*training, "--device", "cuda:77"], "--device cuda:77 cannot be"),
         ([*short, "--out", tmp_path], "is a folder"),
+        ([*short, "--out", tmp_path / ("m" * 240)], "give a shorter one"),
+        ([*short, "--out", tmp_path / ("m" * 300)], "give a shorter one"),
         ([*short, "--out", file / "m"], "cannot be written"),
         (["translate", "--model", "none", "x"], "there is no file none"),
         (["translate", "--model", tmp_path, "x"], "there is no file"),

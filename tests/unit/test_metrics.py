@@ -325,6 +325,14 @@ def test_links_outside_their_sentence_are_named():
             recall_by_source_position([["a"]], [["a"]], [[link]], [1])
 
 
+def test_links_below_0_are_named():
+    good, bad = [{(0, 0)}], [{(0, 0), (0, -1)}]
+    assert alignment_error_rate(good, good, good) == 0
+    for sides in ((bad, good, good), (good, bad, good), (good, good, bad)):
+        with pytest.raises(ValueError, match=r"from 0: \(0, -1\)"):
+            alignment_error_rate(*sides)
+
+
 def test_sides_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="2 hypotheses, 1 references"):
         bleu(["a", "b"], ["a"])

@@ -410,6 +410,27 @@ def test_n_best_restores_the_mode_after_an_error(model, monkeypatch):
     assert model.decoder.training
 
 
+def test_a_frozen_part_stays_in_evaluation_mode(model):
+    model.train()
+    model.encoder.eval()
+    n_best(model, SENTENCES, VOCAB)
+    assert model.training and model.decoder.training
+    assert not any(part.training for part in model.encoder.modules())
+
+
+def test_batches_of_no_sentence_are_refused(model):
+    for size in (0, -1):
+        with pytest.raises(ValueError, match=f"1 or more, not {size}"):
+            n_best(model, SENTENCES, VOCAB, batch_size=size)
+
+
+def test_a_limit_beyond_the_integers_is_none(model):
+    with torch.no_grad():
+        model.decoder.output.bias[EOS] = 50.0  # ends at once
+    found = n_best(model, SENTENCES, VOCAB, max_steps=10**30)
+    assert [h[0].tokens for h in found] == [()] * len(SENTENCES)
+
+
 def test_n_best_gives_each_sentence_its_own_limit(model):
     with torch.no_grad():
         model.decoder.output.bias[EOS] = -50.0  # never ends by itself

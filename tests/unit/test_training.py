@@ -188,6 +188,36 @@ def test_total_loss_is_the_sum_over_all_tokens_in_evaluation_mode():
     assert total == pytest.approx(by_hand, rel=1e-5)
 
 
+def test_evaluation_leaves_every_part_in_its_mode(monkeypatch):
+    model, pairs = make_model(dropout=0.5), make_pairs(9)
+    model.train()
+    model.encoder.eval()  # a part that is frozen
+
+    def as_before():
+        frozen = [part.training for part in model.encoder.modules()]
+        return model.training and model.decoder.training and not any(frozen)
+
+    total_loss(model, pairs)
+    assert as_before()
+    monkeypatch.setattr(model, "encode", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        total_loss(model, pairs)
+    assert as_before()
+
+
+def test_the_history_is_evaluated_without_dropout():
+    modes = []
+
+    def evaluate(model):
+        modes.append(model.training)
+        return {}
+
+    config = TrainingConfig(steps=2, evaluate_every=1)
+    model = make_model(dropout=0.5)
+    fit(model, make_pairs(), config, evaluate, progress=False)
+    assert modes and not any(modes)
+
+
 # Settings and schedules
 
 

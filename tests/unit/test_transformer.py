@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from s2s_lib import transformer
+from s2s_lib.embeddings import ScaledEmbedding
 from s2s_lib.batches import pad
 from s2s_lib.search import beam, greedy, n_best
 from s2s_lib.training import load_tensors, save_tensors
@@ -191,6 +192,13 @@ def test_sinusoidal_positions_are_those_of_the_paper():
             angle = p / 10_000 ** (2 * i / 6)
             assert float(table[p, 2 * i]) == pytest.approx(math.sin(angle))
             assert float(table[p, 2 * i + 1]) == pytest.approx(math.cos(angle))
+
+
+def test_waves_have_an_even_size():
+    with pytest.raises(ValueError, match="even, not 7"):
+        sinusoidal(torch.arange(3), 7)
+    with pytest.raises(ValueError, match="even, not 5"):
+        rotate(torch.zeros(1, 1, 3, 5), torch.arange(3)[None])
 
 
 @few
@@ -549,6 +557,15 @@ def test_shared_embeddings_are_written_and_read(tmp_path):
     other.load_state_dict(load_tensors(tmp_path / "m")[0])
     assert torch.equal(other.output.weight, model.output.weight)
     assert other.output.weight is other.encoder.stack.embedding.weight
+
+
+def test_given_vectors_are_the_words_vectors_and_stay_as_they_are():
+    given = torch.randn(5, 9)
+    before = given.clone()
+    table = ScaledEmbedding.from_pretrained(given)
+    torch.testing.assert_close(table(torch.arange(5)), before)
+    assert torch.equal(given, before)
+    assert not table.weight.requires_grad  # frozen, as nn.Embedding does
 
 
 def test_shared_embeddings_need_one_vocabulary():
