@@ -17,7 +17,7 @@ from s2s_lib import corpora, recipes
 from s2s_lib.metrics import bleu, repetitions
 from s2s_lib.vocab import detokenize
 
-NAMES = ("additive", "coverage", "additive-long")
+NAMES = ("additive", "coverage", "additive-long", "additive-low-rate")
 SEEDS = 3
 
 

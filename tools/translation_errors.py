@@ -47,19 +47,29 @@ def interval(scores: np.ndarray) -> list[float]:
 def by_length(
     counts: np.ndarray, lengths: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """BLEU of each length bucket, with its sentences and its interval."""
-    rows = []
-    for low, high in corpora.LENGTH_BUCKETS:
+    """BLEU of each length bucket, with its sentences and its interval.
+
+    `fall` is the interval of what it is below the bucket before; two buckets
+    have no sentence in common, so each is drawn by itself.
+    """
+    rows: list[dict[str, Any]] = []
+    before = None
+    for seed, (low, high) in enumerate(corpora.LENGTH_BUCKETS):
         inside = counts[[low <= length <= high for length in lengths]]
-        if len(inside):
-            rows.append(
-                {
-                    "lengths": [low, high],
-                    "sentences": len(inside),
-                    "bleu": bleu_of_counts(inside.sum(0)),
-                    "interval": interval(bootstrap(inside)),
-                }
-            )
+        if not len(inside):
+            continue
+        scores = bootstrap(inside, seed=seed)
+        rows.append(
+            {
+                "lengths": [low, high],
+                "sentences": len(inside),
+                "bleu": bleu_of_counts(inside.sum(0)),
+                "interval": interval(scores),
+            }
+        )
+        if before is not None:
+            rows[-1]["fall"] = interval(before - scores)
+        before = scores
     return rows
 
 
@@ -73,9 +83,10 @@ def measure(
     """What the file has of one pair of languages.
 
     Args:
-        runs: name -> the translations of `pairs`, lower-cased; the first is
-            the one that the others are compared with, and whose errors are
-            quoted.
+        runs: name -> the translations of `pairs`, lower-cased; the errors
+            of the first are quoted. `behind` has, for each of the rows
+            before, the interval of how far it is ahead on the same
+            sentences.
         references: with their capitals.
         known: the words of the target side of training.
         language: of the target.
@@ -83,7 +94,7 @@ def measure(
     lower = [text.lower() for text in references]
     lengths = [len(pair.source) for pair in pairs]
     truth = moses(lower, language)
-    models, kinds_of, first = {}, {}, None
+    models, kinds_of, scores, counts_of = {}, {}, {}, []
     for name, texts in runs.items():
         words = [tokenize(text) for text in texts]
         unknown = sorted({*chain(*words)} - known)
@@ -93,20 +104,32 @@ def measure(
         ]
         counts = bleu_counts(moses(texts, language), truth)
         drawn_scores = bootstrap(counts)
-        first = drawn_scores if first is None else first
         seen = Counter(kinds_of[name])
         models[name] = {
             "unknown": unknown,
             "kinds": {kind: seen[kind] for kind in errors.KINDS},
             "scores": errors.scores(texts, references, language),
             "interval": interval(drawn_scores),
-            "first_ahead_by": interval(first - drawn_scores),
+            "behind": {
+                other: interval(theirs - drawn_scores)
+                for other, theirs in scores.items()
+            },
             "by_length": by_length(counts, lengths),
         }
+        scores[name] = drawn_scores
+        counts_of.append(counts)
     drawn, examples = quoted(next(iter(kinds_of.values())))
     numbers = sorted({*drawn, *chain(*examples.values())})
-    return {
-        "models": models,
+    found: dict[str, Any] = {"models": models}
+    if len(counts_of) > 1:
+        found["best_of"] = dict(
+            zip(
+                ("chosen", "fresh"),
+                errors.best_of(*counts_of[:2]),
+                strict=True,
+            )
+        )
+    return found | {
         "drawn": drawn,
         "examples": examples,
         "sentences": {

@@ -6,11 +6,12 @@ import os
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from s2s_lib import errors
 from s2s_lib.grammar import SentencePair
-from s2s_lib.metrics import bleu, tokenized_bleu
+from s2s_lib.metrics import bleu, bleu_counts, tokenized_bleu
 from s2s_lib.vocab import tokenize
 from tools import translation_errors
 
@@ -149,13 +150,48 @@ def test_two_systems_are_measured_on_the_same_sentences():
     assert "blac" in worse["unknown"] and "dort" not in worse["unknown"]
     assert good["scores"]["sacreBLEU"] == pytest.approx(100)
     assert good["interval"] == pytest.approx([100, 100])
-    low, high = worse["first_ahead_by"]
+    assert good["behind"] == {}
+    low, high = worse["behind"]["good"]
     assert 0 < low < 100 - worse["scores"]["tokenised by Moses"] < high
     assert [row["sentences"] for row in worse["by_length"]] == [40]
     quoted = map(int, found["sentences"])
     assert {i: cased[i] for i in quoted} == {
         int(i): row["reference"] for i, row in found["sentences"].items()
     }
+
+
+def test_a_fall_with_length_is_the_difference_of_two_buckets():
+    right = [5, 4, 3, 2, 5, 4, 3, 2, 5, 5]
+    wrong = [0, 0, 0, 0, 5, 4, 3, 2, 5, 5]
+    counts = np.array([right] * 30 + [right, wrong] * 20)
+    rows = translation_errors.by_length(counts, [5] * 30 + [15] * 40)
+    assert [row["sentences"] for row in rows] == [30, 40]
+    assert "fall" not in rows[0] and rows[0]["bleu"] == pytest.approx(100)
+    low, high = rows[1]["fall"]
+    assert 0 < low < 100 - rows[1]["bleu"] < high < 100
+    # The first bucket is always 100, so the fall is 100 less the second.
+    edges = rows[1]["interval"]
+    assert [low, high] == pytest.approx([100 - edges[1], 100 - edges[0]])
+
+
+def test_the_best_of_equals_is_ahead_where_it_was_chosen_only():
+    draw = np.random.default_rng(3)
+    first, second = (
+        bleu_counts(
+            ["a b c d e" if good else "a x c y e" for good in rows],
+            ["a b c d e"] * 200,
+        )
+        for rows in draw.random((2, 200)) < 0.5
+    )
+    chosen, fresh = errors.best_of(first, second, trials=60)
+    assert chosen > 2 and abs(fresh) < chosen / 3
+    same = errors.best_of(first, first, trials=2)
+    assert same == pytest.approx((0, 0), abs=1e-9)
+    for bad in (first[:-1], first[:0]):
+        with pytest.raises(ValueError, match="as many rows"):
+            errors.best_of(first, bad)
+    with pytest.raises(ValueError, match="two or more"):
+        errors.best_of(first[:1], second[:1])
 
 
 @pytest.fixture(scope="module")

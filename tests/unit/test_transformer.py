@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from s2s_lib import transformer
-from s2s_lib.embeddings import ScaledEmbedding
 from s2s_lib.batches import pad
+from s2s_lib.embeddings import ScaledEmbedding
 from s2s_lib.search import beam, greedy, n_best
 from s2s_lib.training import load_tensors, save_tensors
 from s2s_lib.transformer import (
