@@ -49,7 +49,7 @@ def by_length(
 ) -> list[dict[str, Any]]:
     """BLEU of each length bucket, with its sentences and its interval.
 
-    `fall` is the interval of what it is below the bucket before; two buckets
+    `fall` is the interval of how far it is below the bucket before; two buckets
     have no sentence in common, so each is drawn by itself.
     """
     rows: list[dict[str, Any]] = []
@@ -90,6 +90,9 @@ def measure(
         references: with their capitals.
         known: the words of the target side of training.
         language: of the target.
+
+    With two rows or more, `best_of` has what choosing among mixtures of the
+    first two gains.
     """
     lower = [text.lower() for text in references]
     lengths = [len(pair.source) for pair in pairs]

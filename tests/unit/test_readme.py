@@ -41,10 +41,12 @@ def benchmark_row(result):
         recipe["model"].get("attention"), "GRU with attention"
     )
     steps = recipe["training"]["steps"]
+    (threads,) = re.findall(r"(\d+) thread", result["machine"])
+    cores = {"1": "one core", "2": "two cores"}[threads]
     return (
         f"| {kind}, {recipe['pair']}, {steps:,} updates: `{result['name']}` "
         f"| {metrics['bleu_tokenized']['score']:.1f} | {metrics['bleu']:.1f} "
-        f"| {result['training_seconds'] / 3600:.1f} hours on one core |"
+        f"| {result['training_seconds'] / 3600:.1f} hours on {cores} |"
     )
 
 
@@ -53,7 +55,6 @@ def test_each_row_of_the_benchmark_is_in_the_table_and_no_other():
     for path in (ROOT / "results").glob("benchmark-*-seed0.json"):
         result = json.loads(path.read_text(encoding="utf-8"))
         if result["recipe"]["corpus"] == "multi30k":
-            assert "1 thread(s)" in result["machine"]
             expected.add(benchmark_row(result))
             assert f"`{result['metrics']['signature']}`" in README
             tokenised = result["metrics"]["bleu_tokenized"]["signature"]
