@@ -49,8 +49,8 @@ def by_length(
 ) -> list[dict[str, Any]]:
     """BLEU of each length bucket, with its sentences and its interval.
 
-    `fall` is the interval of how far it is below the bucket before; two buckets
-    have no sentence in common, so each is drawn by itself.
+    `fall` is the interval of how far it is below the bucket before; two
+    buckets have no sentence in common, so each is drawn by itself.
     """
     rows: list[dict[str, Any]] = []
     before = None
