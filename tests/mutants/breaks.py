@@ -131,7 +131,7 @@ BREAKS = (
     ),
     Break(
         "dropout stays on while decoding",
-        "search",
+        "modes",
         "    model.eval()\n    try:",
         "    model.train()\n    try:",
         ("search", "invariants", "recipes"),
@@ -328,8 +328,8 @@ BREAKS = (
     Break(
         "blocks of queries are put together backwards",
         "additive",
-        "scores[..., rows, :] = weight.sum() - 2 * (u @ weight)",
-        "scores[..., rows, :] = weight.sum() - 2 * (u @ weight).flip(-2)",
+        "torch.cat(scores, -2)",
+        "torch.cat(scores[::-1], -2)",
         ("attention",),
     ),
     Break(
