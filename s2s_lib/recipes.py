@@ -67,8 +67,8 @@ from s2s_lib.vocab import Vocabulary, check_tokens, detokenize
 # The modules whose code decides what a training ends in.
 _DETERMINES = (
     "vocab", "subwords", "lexicon", "grammar", "captions", "corpora",
-    "batches", "losses", "additive", "attention", "embeddings", "recurrent",
-    "transformer", "hard", "bugs", "training",
+    "batches", "modes", "losses", "additive", "attention", "embeddings",
+    "recurrent", "transformer", "hard", "bugs", "training",
 )  # fmt: skip
 REAL = ("multi30k", "tatoeba")  # corpora of real sentences
 # What else a result may depend on: their versions are kept with it.
