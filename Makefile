@@ -1,4 +1,5 @@
-# `make help` lists what can be done. Only make and Python are needed.
+# `make help` lists what can be done. Only make and Python are needed (and git
+# for `make lint`).
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 VENV := .venv

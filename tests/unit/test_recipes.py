@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import shutil
 import subprocess
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -895,6 +896,7 @@ def git(folder, *command):
     )  # fmt: skip
 
 
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 def test_the_commit_and_whether_it_was_changed(monkeypatch, tmp_path):
     package = tmp_path / "checkout" / "s2s_lib"
     package.mkdir(parents=True)
