@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = (
     ".git", ".venv", ".*cache*", ".hypothesis", "_build", "__pycache__",
 )  # fmt: skip
-FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
 
 
 def main(arguments: Sequence[str]) -> int:
