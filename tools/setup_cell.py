@@ -7,18 +7,21 @@ published; ``tools.repository`` writes it.
 
 import re
 
-SETUP_CELL = '''\
+SETUP_CELL = """\
 # On Colab this cell installs the book's library; elsewhere it does nothing.
 import sys
+from importlib.util import find_spec
 
 REPOSITORY = ""
-if "google.colab" in sys.modules:
+if "google.colab" in sys.modules and not find_spec("s2s_lib"):
     if not REPOSITORY:
         raise RuntimeError(
-            "this copy of the book has no repository address: "
-            "install s2s_lib by hand, or run `make repository URL=...`"
+            "this copy of the book does not know its repository's address: "
+            "write it above, as https://github.com/OWNER/NAME"
         )
-    %pip install --quiet "s2s_lib @ git+{REPOSITORY}"'''
+    %pip install --quiet "s2s_lib @ git+{REPOSITORY}"
+    if not find_spec("s2s_lib"):
+        raise RuntimeError("the install failed; its last lines say why")"""
 
 ADDRESS = re.compile(r'^REPOSITORY = "([^"\n]*)"$', re.MULTILINE)
 

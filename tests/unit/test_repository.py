@@ -1,6 +1,7 @@
 """The address of the repository: one command writes it everywhere."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import nbformat
@@ -101,10 +102,14 @@ def test_other_addresses_are_refused(url):
         check(url)
 
 
-def run_setup(monkeypatch, url, modules):
-    """Run the setup cell as Python, recording what would be installed."""
-    import sys
+def run_setup(monkeypatch, url, modules, installs=True, there=False):
+    """Run the setup cell as Python, recording what would be installed.
 
+    Args:
+        modules: what is imported, which tells Colab from elsewhere.
+        installs: whether an install brings the library.
+        there: whether the library is there before.
+    """
     installed = []
     lines = setup_cell(url).replace(
         '%pip install --quiet "s2s_lib @ git+{REPOSITORY}"',
@@ -113,6 +118,10 @@ def run_setup(monkeypatch, url, modules):
     assert "%" not in lines
     for module in modules:
         monkeypatch.setitem(sys.modules, module, object())
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name: there or (installed and installs) or None,
+    )
     exec(lines, {"install": installed.append})
     return installed
 
@@ -126,9 +135,18 @@ def test_the_setup_cell_installs_on_colab(monkeypatch):
     assert run_setup(monkeypatch, URL, ["google.colab"]) == [URL]
 
 
+def test_the_setup_cell_installs_once(monkeypatch):
+    assert run_setup(monkeypatch, "", ["google.colab"], there=True) == []
+
+
 def test_the_setup_cell_says_that_there_is_no_address(monkeypatch):
-    with pytest.raises(RuntimeError, match="no repository address"):
+    with pytest.raises(RuntimeError, match="write it above"):
         run_setup(monkeypatch, "", ["google.colab"])
+
+
+def test_the_setup_cell_says_that_the_install_failed(monkeypatch):
+    with pytest.raises(RuntimeError, match="the install failed"):
+        run_setup(monkeypatch, URL, ["google.colab"], installs=False)
 
 
 def test_a_changed_setup_cell_is_recognised():
