@@ -63,6 +63,14 @@ def test_the_contents_list_every_chapter_in_order():
     assert listed == [f"chapters/{path.stem}" for path in CHAPTERS]
 
 
+@NAMED
+def test_the_first_page_links_every_chapter_by_its_title(path):
+    title = nbformat.read(path, as_version=4).cells[0].source
+    title = title.splitlines()[0].removeprefix("# ")
+    intro = (ROOT / "intro.md").read_text(encoding="utf-8")
+    assert f"[{title}](chapters/{path.stem})" in intro
+
+
 def test_labels_of_figures_and_exercises_are_unique_in_the_book():
     names: list[str] = []
     for path in CHAPTERS:

@@ -187,6 +187,8 @@ def formula(score, q, k, j):
         return q @ score.key.weight @ k
     if isinstance(score, LocationScore):
         return score.position.weight[j] @ q
+    if not isinstance(score, DotScore):
+        raise AssertionError(f"no formula for {type(score).__name__}")
     scaled = isinstance(score, ScaledDotScore)
     return q @ k / (math.sqrt(len(q)) if scaled else 1.0)
 
