@@ -157,10 +157,12 @@ def main() -> None:
             for name, recipe in recipes.RECIPES.items()
             if name.startswith("benchmark-") and recipe.pair == pair
         ]
+        # The first seeds come first: of these the file quotes and compares.
+        found_runs = [run for name in rows for run in _results(name)]
+        found_runs.sort(key=lambda run: run["seed"])
         runs = {
             f"{run['name']}-seed{run['seed']}": run["metrics"]["outputs"]
-            for name in rows
-            for run in _results(name)
+            for run in found_runs
         }
         if not runs:
             continue

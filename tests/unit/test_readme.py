@@ -34,32 +34,42 @@ def test_the_table_repeats_the_results_files(model, name):
             assert part in cells[3]
 
 
-def benchmark_row(result):
-    """The line of the table for a results file of the benchmark."""
-    recipe, metrics = result["recipe"], result["metrics"]
+def benchmark_row(seeds):
+    """The line of the table for a row's results files, one per seed."""
+    recipe, name = seeds[0]["recipe"], seeds[0]["name"]
     kind = {None: "Transformer", "none": "GRU without attention"}.get(
         recipe["model"].get("attention"), "GRU with attention"
     )
     steps = recipe["training"]["steps"]
-    (threads,) = re.findall(r"(\d+) thread", result["machine"])
-    cores = {"1": "one core", "2": "two cores"}[threads]
-    return (
-        f"| {kind}, {recipe['pair']}, {steps:,} updates: `{result['name']}` "
-        f"| {metrics['bleu_tokenized']['score']:.1f} | {metrics['bleu']:.1f} "
-        f"| {result['training_seconds'] / 3600:.1f} hours on {cores} |"
-    )
+    scores, times = [], []
+    for seed in seeds:
+        metrics = seed["metrics"]
+        scores.append((metrics["bleu_tokenized"]["score"], metrics["bleu"]))
+        (threads,) = re.findall(r"(\d+) thread", seed["machine"])
+        cores = {"1": "one core", "2": "two cores"}[threads]
+        times.append(f"{seed['training_seconds'] / 3600:.1f} hours on {cores}")
+    cells = [
+        f"{kind}, {recipe['pair']}, {steps:,} updates: `{name}`",
+        *(
+            ", ".join(f"{x:.1f}" for x in column)
+            for column in zip(*scores, strict=True)
+        ),
+        ", ".join(times),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def test_each_row_of_the_benchmark_is_in_the_table_and_no_other():
-    expected = set()
-    for path in (ROOT / "results").glob("benchmark-*-seed0.json"):
+    rows = {}
+    for path in sorted((ROOT / "results").glob("benchmark-*-seed*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         if result["recipe"]["corpus"] == "multi30k":
-            expected.add(benchmark_row(result))
+            rows.setdefault(result["name"], []).append(result)
             assert f"`{result['metrics']['signature']}`" in README
             tokenised = result["metrics"]["bleu_tokenized"]["signature"]
             assert f"`{tokenised}`" in README
     found = {row for row in README.splitlines() if "`benchmark-" in row}
+    expected = {benchmark_row(seeds) for seeds in rows.values()}
     assert {row for row in found if row.startswith("|")} == expected
 
 
