@@ -22,7 +22,7 @@ SHOWN = {
     "plain": "one vector, 1,000 steps",
     "plain-longest": "one vector, 27,000 steps",
     "additive": "attention, 500 steps",
-    "additive-low-rate": "attention, 9,000 steps",
+    "additive-low-rate": "attention, 9,000 steps, lower rate",
     "transformer": "Transformer, 500 steps",
 }
 
