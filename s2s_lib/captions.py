@@ -237,8 +237,11 @@ def generate(
         exclude: captions that must not come.
 
     Raises:
-        ValueError: unknown language, or `exclude` leaves too few captions.
+        ValueError: `num_pairs` below 0, unknown language, or `exclude`
+            leaves too few captions.
     """
+    if num_pairs < 0:
+        raise ValueError(f"num_pairs is {num_pairs}: expected 0 or more")
     if language not in LANGUAGES:
         raise ValueError(
             f"captions are in one of {LANGUAGES}, not in {language!r}"
@@ -313,12 +316,16 @@ def with_other_pictures(
             any shape of the picture shown touches (possible links alone).
 
     Raises:
-        ValueError: unknown `links`, or too few pairs.
+        ValueError: unknown `links`, or `MAX_SHAPES` pairs or fewer.
     """
-    if links not in ("caption", "picture") or len(pairs) <= MAX_SHAPES:
+    if links not in ("caption", "picture"):
         raise ValueError(
-            f"links={links!r} with {len(pairs)} pairs: links must be "
-            f'"caption" or "picture", with more than {MAX_SHAPES} pairs'
+            f'links must be "caption" or "picture", not {links!r}'
+        )
+    if len(pairs) <= MAX_SHAPES:
+        raise ValueError(
+            f"{len(pairs)} pairs are too few: each takes the picture of the "
+            f"pair {MAX_SHAPES} further on; give {MAX_SHAPES + 1} or more"
         )
     swapped = []
     for number, pair in enumerate(pairs):

@@ -47,6 +47,8 @@ ARCHITECTURES = {
     "transformer": TransformerConfig,
 }
 STOPPED = 130  # what a shell reports for a command that ^C ended
+# So begins the fingerprint, in a model, of a corpus that was streamed.
+STREAMED = "stream:"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,11 +73,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = error.args[0] if isinstance(error, KeyError) else error
         _complain(f"error: {message}")
         return 2
-    except RuntimeError:
+    except (MemoryError, RuntimeError) as error:
+        if _no_memory(error):
+            why = str(error).partition("\n")[0] or "no more could be had"
+            _complain(f"error: out of memory ({why}); {args.on_no_memory}")
+            return 2
         # Where another process has ended, the connection to it is broken.
         if _first_to_complain():
             raise
         return 2
+
+
+def _no_memory(error: Exception) -> bool:
+    """Whether memory is what was missing; some devices only say so."""
+    said = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        words in str(error) for words in said
+    )
 
 
 def _complain(message: str) -> None:
@@ -140,6 +154,10 @@ def _parser() -> argparse.ArgumentParser:
             if _checkpoint(args.out).exists()
             else "no checkpoint was written yet"
         ),
+        on_no_memory=(
+            "give a larger --accumulate, for the same updates in more parts, "
+            "or a smaller --batch-size or --batch-tokens"
+        ),
     )
 
     one = commands.add_parser(
@@ -148,7 +166,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("text", nargs="*", help="a sentence; none: read stdin")
     _search_options(one)
     one.add_argument("--n-best", type=int, default=1, metavar="N")
-    one.set_defaults(run=_translate, on_stop=lambda args: "output is partial")
+    one.set_defaults(
+        run=_translate,
+        on_stop=lambda args: "output is partial",
+        on_no_memory="give fewer or shorter lines, or a smaller --beam",
+    )
 
     one = commands.add_parser("evaluate", help="score a model on a split")
     _corpus_options(one, None)
@@ -160,7 +182,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--json", action="store_true", help="all that is measured"
     )
-    one.set_defaults(run=_evaluate, on_stop=lambda args: "nothing was scored")
+    one.set_defaults(
+        run=_evaluate,
+        on_stop=lambda args: "nothing was scored",
+        on_no_memory="give fewer sentences, as --test FILE, or a smaller "
+        "--beam",
+    )
 
     one = commands.add_parser(
         "reproduce", help="run a recipe of the book, write results/"
@@ -171,6 +198,8 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(
         run=_reproduce,
         on_stop=lambda args: "the same command resumes the training",
+        on_no_memory="a recipe's settings are fixed: end other programs, or "
+        "take a machine with more",
     )
     return parser
 
@@ -285,6 +314,9 @@ def _device(name: str, launched: bool = False) -> torch.device:
 
 def _check_out(out: Path) -> None:
     """Refuse to write a model over anything but a model, or nothing."""
+    folder = f"--out {out} is a folder; give the name of a file"
+    if not out.name:  # ".", "/" or nothing
+        raise ValueError(folder)
     try:  # the longest name that is going to be written
         temporary_of(_checkpoint(out)).exists()
     except OSError as error:
@@ -293,7 +325,7 @@ def _check_out(out: Path) -> None:
             "checkpoint beside it none; give a shorter one"
         ) from error
     if out.is_dir():
-        raise ValueError(f"--out {out} is a folder; give the name of a file")
+        raise ValueError(folder)
     if not out.exists() or (out.is_file() and not out.stat().st_size):
         return
     try:
@@ -341,6 +373,9 @@ def _train(args: argparse.Namespace) -> int:
         corpus = recipes.corpus_of(recipe)
         count = f"{len(corpus.train):,} training pairs"
     trained = recipes.build(recipe, corpus, recipe.training.seed)
+    trained.recipe = replace(recipe, corpus=_from_anywhere(args.corpus))
+    if shards:
+        trained.corpus_fingerprint = STREAMED + trained.corpus_fingerprint
     trained.model.to(device)
     if args.valid and not shards:
         corpus = replace(corpus, valid=_whole(args.valid))
@@ -410,10 +445,20 @@ def _sharded(
 
 def _whole(name: str) -> list[SentencePair]:
     """All pairs of a .tsv file, or of SOURCE,TARGET."""
-    both = name.count(",") == 1
+    sides = corpora.paths_of(name)
+    both = len(sides) == 2
     read = corpora.from_files if both else corpora.from_tsv
-    sides = name.split(",") if both else [name]
+    sides = sides if both else [name]
     return read(*sides, valid_fraction=0.0, test_fraction=0.0).train
+
+
+def _from_anywhere(name: str) -> str:
+    """The name of a corpus that means the same in any working folder."""
+    if name in corpora.NAMES:
+        return name
+    return ",".join(
+        str(Path(side).absolute()) for side in corpora.paths_of(name)
+    )
 
 
 def _say(message: str) -> None:
@@ -480,33 +525,97 @@ def _translate(args: argparse.Namespace) -> int:
             f"not {args.beam}"
         )
     trained = _load(args)
+    _write_utf8()
     lines = iter([" ".join(args.text)]) if args.text else _lines()
     # Some lines at a time: a pipe of any length fits into memory. Who types
     # is answered line by line.
     typed = not args.text and sys.stdin is not None and sys.stdin.isatty()
+    done = 0
     for block in _blocks(lines, 1 if typed else 512):
         # As in the corpora: e and its accent are one letter.
         block = [unicodedata.normalize("NFC", line) for line in block]
         sentences = [trained.source(tokenize(line)) for line in block]
-        found = search.n_best(
-            trained.model, sentences, trained.source_vocab, **_options(args)
-        )
+        found = _found(args, trained, sentences, done)
+        done += len(block)
         for sentence, hypotheses in zip(sentences, found, strict=True):
             if not sentence:  # an empty line in, an empty line out
-                print(flush=True)
+                _show("")
                 continue
             for h in hypotheses[: args.n_best]:
                 text = detokenize(trained.target_vocab.decode(h.tokens))
                 if args.n_best > 1:
                     text = f"{h.score:.4f}\t{h.log_prob:.4f}\t{text}"
-                print(text, flush=True)
+                _show(text)
     return 0
 
 
-def _corpus_key(recipe: recipes.Recipe) -> tuple[list[Path], str | None]:
-    """What two recipes on the same corpus share."""
-    sides = recipe.corpus.split(",")
-    return [Path(side).resolve() for side in sides], recipe.pair
+def _found(
+    args: argparse.Namespace,
+    trained: recipes.Trained,
+    sentences: list[list[str]],
+    done: int,
+) -> Iterator[list[search.Hypothesis]]:
+    """Hypotheses of each sentence of a block; so many lines were before it.
+
+    Raises:
+        ValueError: if the model cannot take a sentence, after the answers to
+            those before it; the line is named.
+    """
+    vocab, options = trained.source_vocab, _options(args)
+    try:
+        yield from search.n_best(trained.model, sentences, vocab, **options)
+        return
+    except ValueError:
+        if args.text:
+            raise
+        # If an empty line fails as well, it is not for its line.
+        search.n_best(trained.model, [[]], vocab, **options)
+    for number, sentence in enumerate(sentences, done + 1):
+        try:
+            one = search.n_best(trained.model, [sentence], vocab, **options)
+        except ValueError as error:
+            raise ValueError(
+                f"standard input, line {number}: {error}; the lines before "
+                "it are translated"
+            ) from error
+        yield from one
+
+
+def _write_utf8() -> None:
+    """Write as we read, if not to a terminal, which has its own encoding."""
+    out = sys.stdout
+    if hasattr(out, "reconfigure") and not out.isatty():
+        out.reconfigure(encoding="utf-8", errors=out.errors)
+
+
+def _show(text: str) -> None:
+    """Print a line at once.
+
+    Raises:
+        ValueError: if it has a character that the output cannot show.
+    """
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"standard output is written in {sys.stdout.encoding}, which has "
+            f"no {error.object[error.start]!r}; set the environment variable "
+            "PYTHONIOENCODING=utf-8, or write to a file"
+        ) from error
+
+
+def _corpus_key(recipe: recipes.Recipe) -> tuple[list[Any], str | None]:
+    """What two recipes on the same corpus share; files have any pair."""
+    if recipe.corpus in corpora.NAMES:
+        return [recipe.corpus], recipe.pair
+    sides = corpora.paths_of(recipe.corpus)
+    return [Path(side).resolve() for side in sides], None
+
+
+def _was_streamed(trained: recipes.Trained) -> bool:
+    """What the model says; those of older versions may only have the name."""
+    known = trained.corpus_fingerprint.startswith(STREAMED)
+    return known or streams.is_sharded(trained.recipe.corpus)
 
 
 def _split(
@@ -515,8 +624,12 @@ def _split(
     """Name, pairs and, if it is a real one, target language of a split."""
     recipe = trained.recipe
     if args.corpus:
-        recipe = replace(recipe, corpus=args.corpus, pair=args.pair)
-    elif streams.is_sharded(recipe.corpus):
+        named = replace(recipe, corpus=args.corpus)
+        own = _corpus_key(named) == _corpus_key(recipe)
+        recipe = replace(
+            named, pair=args.pair or (recipe.pair if own else None)
+        )
+    elif _was_streamed(trained):
         raise ValueError(
             f"this model was trained on a stream, {recipe.corpus}, which has "
             "no test part; give --test FILE.tsv"
@@ -566,6 +679,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     ):
         value = "no sentences" if score is None else f"BLEU {score:.2f}"
         print(f"  {low:2d}-{high:2d} source tokens: {value}")
+    if longer := sum(len(pair.source) > high for pair in pairs):
+        print(
+            f"  more than {high} source tokens: {longer:,} sentence(s), which "
+            "count in the BLEU and perplexity above only"
+        )
     return 0
 
 

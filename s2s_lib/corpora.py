@@ -121,6 +121,7 @@ def generated(
     Raises:
         CorpusError: a size that cannot be had, or splits that overlap.
     """
+    _check_sizes(num_train=num_train, num_valid=num_valid, num_test=num_test)
     for name, size in (("num_valid", num_valid), ("num_test", num_test)):
         if size % len(LENGTH_BUCKETS):
             raise CorpusError(
@@ -150,6 +151,8 @@ def generated(
 
 
 TOYS = ("reversal", "sorting")
+# What `load` knows by name; all else are files.
+NAMES = ("generated", "captions", "multi30k", "tatoeba", *TOYS)
 _SYMBOLS = tuple("abcdefghijklmnopqrstuvwxyz")
 
 
@@ -167,10 +170,11 @@ def toy(
     keep their order.
 
     Raises:
-        CorpusError: if there is no such task.
+        CorpusError: if there is no such task, or a size is negative.
     """
     if task not in TOYS:
         raise CorpusError(f"task must be one of {TOYS}, not {task!r}")
+    _check_sizes(num_train=num_train, num_valid=num_valid, num_test=num_test)
     source_of, taken, pairs = random.Random(seed), set(), []
     while len(pairs) < num_train + num_valid + num_test:
         length = source_of.randint(4, 20)
@@ -207,9 +211,11 @@ def captioned(
     pictures are the same in both languages. See `captions`.
 
     Raises:
-        CorpusError: unknown pair, or splits too large to be kept apart.
+        CorpusError: unknown pair, a negative size, or splits too large to be
+            kept apart.
     """
     _check_pair(pair, CAPTION_PAIRS, "the captions corpus")
+    _check_sizes(num_train=num_train, num_valid=num_valid, num_test=num_test)
     language, taken, splits = pair.split("-")[1], set(), []
     sizes = (num_test, 3 * seed + 2), (num_valid, 3 * seed + 1)
     try:
@@ -334,6 +340,21 @@ def from_files(
     return ParallelCorpus(name, *_languages(pair), *splits)
 
 
+def paths_of(name: str) -> list[str]:
+    """The paths in the name of a corpus: one, or those of SOURCE,TARGET.
+
+    A comma may also stand in a path; what is there on the disk decides.
+    """
+    if os.path.exists(name):
+        return [name]
+    parts = name.split(",")
+    for i in range(1, len(parts)):
+        both = [",".join(parts[:i]), ",".join(parts[i:])]
+        if all(map(os.path.exists, both)):
+            return both
+    return parts
+
+
 def load(name: str, pair: str | None = None, **options) -> ParallelCorpus:
     """A corpus by the name that the command line takes.
 
@@ -359,14 +380,14 @@ def load(name: str, pair: str | None = None, **options) -> ParallelCorpus:
     functions["tatoeba"] = tatoeba
     if name in functions:
         return functions[name](**options)
-    if name.endswith((".tsv", ".tsv.gz", ".txt")) and "," not in name:
+    files = paths_of(name)
+    if len(files) == 1 and name.endswith((".tsv", ".tsv.gz", ".txt")):
         return from_tsv(name, **options)
-    if name.count(",") == 1:
-        return from_files(*name.split(","), **options)
+    if len(files) == 2:
+        return from_files(*files, **options)
     raise CorpusError(
-        f"unknown corpus {name!r}: give 'generated', 'captions', "
-        f"'multi30k', 'tatoeba', {', '.join(map(repr, TOYS))}, the path of a "
-        ".tsv file, or two paths as SOURCE_FILE,TARGET_FILE"
+        f"unknown corpus {name!r}: give {', '.join(map(repr, NAMES))}, the "
+        "path of a .tsv file, or two paths as SOURCE_FILE,TARGET_FILE"
     )
 
 
@@ -375,6 +396,12 @@ def _check_pair(pair: str, known: Iterable[str], where: str) -> None:
         raise CorpusError(
             f"{where} has no pair {pair!r}: choose one of {', '.join(known)}"
         )
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 0:
+            raise CorpusError(f"{name} is {size}: give 0 or more")
 
 
 def _languages(pair: str) -> list[str]:

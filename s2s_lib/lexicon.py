@@ -105,7 +105,7 @@ SUBJECTS = (
 )
 OBJECTS = (("him", "le"), ("her", "la"), ("them", "les"))
 
-# English: French masculine, feminine, before a vowel, plural
+# English: French masculine, feminine; then both before a vowel
 SINGULAR_DETERMINERS = {
     "the": ("le", "la", "le", "la"),  # elided later: l'
     "a": ("un", "une", "un", "une"),

@@ -67,6 +67,7 @@ def bleu(
 
     Raises:
         ValueError: if the two differ in number or are empty.
+        TypeError: if one of them is a single string.
     """
     _check_lengths(hypotheses=hypotheses, references=references)
     scorer = BLEU(lowercase=lowercase)
@@ -101,6 +102,7 @@ def tokenized_bleu(
 
     Raises:
         ValueError: if the two differ in number or are empty.
+        TypeError: if one of them is a single string.
     """
     _check_lengths(hypotheses=hypotheses, references=references)
     sides = [moses(side, language) for side in (hypotheses, references)]
@@ -151,6 +153,7 @@ def bleu_counts(
 
     Raises:
         ValueError: if the two differ in number or are empty.
+        TypeError: if one of them is a single string.
     """
     _check_lengths(hypotheses=hypotheses, references=references)
     scorer = BLEU(tokenize="none", force=True, effective_order=True)
@@ -214,6 +217,10 @@ def bleu_by_length(
 
     Returns:
         A score per bucket, None for a bucket without sentences.
+
+    Raises:
+        ValueError: if the three differ in number or are empty.
+        TypeError: if one of them is a single string.
     """
     _check_lengths(
         hypotheses=hypotheses, references=references, lengths=lengths
@@ -289,6 +296,7 @@ def alignment_score(
     Raises:
         ValueError: if the three differ in number, are empty, hold no link
             at all, or a position below 0.
+        TypeError: if one of them is a single string.
     """
     _check_lengths(predicted=predicted, sure=sure, possible=possible)
     in_sure = in_possible = all_predicted = all_sure = 0
@@ -315,7 +323,7 @@ def alignment_error_rate(
     sure: Sequence[Links],
     possible: Sequence[Links],
 ) -> float:
-    """The error rate of `alignment_score` alone."""
+    """The error rate of `alignment_score` alone; it raises the same."""
     return alignment_score(predicted, sure, possible).error_rate
 
 
@@ -334,6 +342,11 @@ def alignment_by_class(
 
     Returns:
         Class -> score, by name; a class without links is left out.
+
+    Raises:
+        ValueError: if the four differ in number or are empty, or a link
+            that counts has a position below 0.
+        TypeError: if one of them is a single string.
     """
     _check_lengths(
         predicted=predicted, sure=sure, possible=possible, classes=classes
@@ -411,7 +424,14 @@ def accuracy_by_position(
 
     Returns:
         One share per bin, up to the longest reference.
+
+    Raises:
+        ValueError: if the two differ in number or are empty, or `width` is
+            below 1.
+        TypeError: if one of them is a single string.
     """
+    if width < 1:
+        raise ValueError(f"width must be 1 position or more, not {width}")
     _check_lengths(predictions=predictions, references=references)
     bins = 1 + (max(map(len, references)) - 1) // width
     hits, seen = [0] * bins, [0] * bins
@@ -460,9 +480,12 @@ def recall_by_source_position(
         One share per part; NaN for a part without links.
 
     Raises:
-        ValueError: if the four differ in number or are empty, or a link
-            lies outside its sentence.
+        ValueError: if the four differ in number or are empty, a link lies
+            outside its sentence, or `bins` is below 1.
+        TypeError: if one of them is a single string.
     """
+    if bins < 1:
+        raise ValueError(f"bins must be 1 part or more, not {bins}")
     _check_lengths(
         predictions=predictions,
         references=references,

@@ -44,6 +44,7 @@ from s2s_lib.metrics import (
     recall_by_source_position,
     tokenized_bleu,
 )
+from s2s_lib.modes import evaluation_mode
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.search import translate
 from s2s_lib.subwords import AnyVocabulary, SubwordVocabulary
@@ -190,7 +191,7 @@ class Trained:
 
 
 def read_backwards(pairs: Sequence[SentencePair]) -> list[SentencePair]:
-    """Reverse every source; the links follow their words."""
+    """Reverse every source; links and classes follow their words."""
 
     def mirror(links, length):
         return frozenset((length - 1 - i, j) for i, j in links)
@@ -199,6 +200,7 @@ def read_backwards(pairs: Sequence[SentencePair]) -> list[SentencePair]:
         replace(
             pair,
             source=pair.source[::-1],
+            source_classes=pair.source_classes[::-1],
             sure=mirror(pair.sure, len(pair.source)),
             possible=mirror(pair.possible, len(pair.source)),
         )
@@ -208,7 +210,7 @@ def read_backwards(pairs: Sequence[SentencePair]) -> list[SentencePair]:
 
 def corpus_of(recipe: Recipe) -> corpora.ParallelCorpus:
     """The corpus that a recipe trains and is tested on."""
-    paths = map(Path, {recipe.corpus, *recipe.corpus.split(",")})
+    paths = map(Path, corpora.paths_of(recipe.corpus))
     files = [path.stat() for path in sorted(paths) if path.is_file()]
     stamps = tuple((file.st_mtime_ns, file.st_size) for file in files)
     return _load_corpus(recipe.corpus, recipe.pair, stamps)
@@ -230,6 +232,8 @@ def training_pairs(
     Raises:
         ValueError: if it takes none.
     """
+    if not corpus.train:
+        raise ValueError(f"{corpus.name!r} has no training pairs")
     most = recipe.max_tokens or math.inf
     pairs = [pair for pair in corpus.train if len(pair.source) <= most]
     if not pairs:
@@ -495,14 +499,9 @@ def forced_predictions(
 
 
 def _named_ids(trained: Trained, forced: Forced) -> list[list[str]]:
-    # One id at a time: a wrong <eos> must not end the sentence.
-    return [
-        [
-            (trained.target_vocab.decode([i]) or ["<eos>"])[0]
-            for i in ids.tolist()
-        ]
-        for ids in forced.predictions
-    ]
+    # A wrong <eos> is a token like any other: it ends nothing here.
+    piece = trained.target_vocab.piece
+    return [[piece(i) for i in ids.tolist()] for ids in forced.predictions]
 
 
 def forced_weights(
@@ -560,7 +559,7 @@ def _forced(
 
     Sentences of similar length share a batch: there is less padding.
     """
-    model = trained.model.eval()
+    model = trained.model
     device = next(model.parameters()).device
     encoded = encode_pairs(
         trained.pairs(pairs), trained.source_vocab, trained.target_vocab
@@ -573,7 +572,7 @@ def _forced(
         rows = order[start : start + batch_size]
         batch = collate([encoded[i] for i in rows]).to(device)
         real, ids = batch.target_mask, []
-        with torch.no_grad():
+        with torch.no_grad(), evaluation_mode(model):
             memory = model.encode(batch.source, batch.source_mask)
             hidden, weights = model.hidden(memory, batch.target_in)
             for vectors, true in zip(
@@ -591,9 +590,10 @@ def _forced(
                 ids[row][:words],
                 None if weights is None else weights[row, :words, :tokens],
             )
-    predictions, grids = zip(*map(found.get, range(len(pairs))), strict=True)
     tokens = sum(len(pair.target) for pair in encoded)
-    return Forced(total, tokens, list(predictions), list(grids))
+    ordered = [found[i] for i in range(len(pairs))]
+    predictions = [ids for ids, _ in ordered]
+    return Forced(total, tokens, predictions, [grid for _, grid in ordered])
 
 
 def _aligns(trained: Trained) -> bool:
@@ -638,9 +638,8 @@ def evaluate_alignment(
     total = sum(pointing_entropy(grid) * len(grid) for grid in grids)
     result["entropy"] = total / words
     by_class = {}
-    if all(pair.source_classes for pair in pairs):
-        order = -1 if trained.recipe.reverse_source else 1
-        classes = [pair.source_classes[::order] for pair in pairs]
+    if all(pair.source_classes for pair in read):
+        classes = [pair.source_classes for pair in read]
         by_class = alignment_by_class(links, sure, possible, classes)
     result["by_class"] = {
         name: asdict(score) for name, score in by_class.items()
@@ -889,6 +888,11 @@ def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
         The file, `results/NAME-seedN.json`.
     """
     name, recipe = _named(name)
+    check_writable(
+        results_dir(),
+        f"the folder of results {results_dir()}",
+        "run it in a checkout of the book, where that folder can",
+    )
     began, commit = time.perf_counter(), _commit()
     trained = train(name, seed, progress)
     corpus = corpus_of(trained.recipe)

@@ -168,11 +168,14 @@ def sample(
         temperature: the logits are divided by it; below 1 the draw moves
             towards greedy search, above 1 towards a uniform one.
         top_k: draw from the k most probable tokens only (`fan2018`).
-        generator: the source of randomness. A sentence draws other numbers
-            in another batch.
+        generator: the source of randomness, on the model's device:
+            `torch.Generator(device)`. A sentence draws other numbers in
+            another batch.
 
     Raises:
-        ValueError: if `temperature` is not positive or `top_k` below 1.
+        ValueError: if `temperature` is not positive, or `top_k` or a limit
+            below 1.
+        RuntimeError: if `generator` is on another device than the model.
     """
     if not temperature > 0:
         raise ValueError(
@@ -341,10 +344,15 @@ def n_best(
         beam_size: 1 is greedy search.
         length_penalty: see `beam`.
         max_steps: limit for every sentence; by default one and a half times
-            the encoded source, and 10 more, or what learned positions are
-            left, if that is less.
+            the encoded source, and 10 more. Where a model with learned
+            positions has fewer left, those are the limit in either case.
         batch_size: sentences decoded together, of similar length; fewer
             where they are so long that they have over `BATCH_TOKENS` tokens.
+
+    Raises:
+        ValueError: if `beam_size`, `max_steps` or `batch_size` is below 1,
+            `length_penalty` is not between 0 and 10, a sentence is too long
+            for the model's learned positions, or its logits are NaN.
     """
     device = next(model.parameters()).device
     ids = [[*source_vocab.encode(tokens), EOS] for tokens in sentences]
@@ -360,8 +368,8 @@ def n_best(
             if max_steps is not None:
                 most = torch.iinfo(limits.dtype).max
                 limits = torch.full_like(limits, min(max_steps, most))
-            elif hasattr(model, "room"):
-                limits = limits.minimum(model.room(memory)).clamp(min=1)
+            if hasattr(model, "room"):
+                limits = limits.minimum(model.room(memory).clamp(min=1))
             if beam_size == 1 and length_penalty == 0:
                 found = [[h] for h in greedy(model, memory, limits)]
             else:

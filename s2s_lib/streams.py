@@ -10,6 +10,7 @@ there are, and each comes once per epoch.
 import gzip
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from glob import glob
@@ -35,11 +36,14 @@ Position = tuple[int, int]
 
 
 def is_sharded(name: str) -> bool:
-    """Whether a corpus is a folder or a pattern, and so to be streamed."""
-    return not Path(name).is_file() and any(
-        Path(side).is_dir()
-        or not (Path(side).is_file() or set(side).isdisjoint("*?["))
-        for side in name.split(",")
+    """Whether a corpus is a folder or a pattern, and so to be streamed.
+
+    A folder with the name of a corpus that `corpora.load` knows is not.
+    """
+    return name not in corpora.NAMES and any(
+        os.path.isdir(side)
+        or not (os.path.isfile(side) or set(side).isdisjoint("*?["))
+        for side in corpora.paths_of(name)
     )
 
 
@@ -60,7 +64,7 @@ class Shards:
 
     def __init__(self, name: str, held_out: int = 0):
         self.name, self.held_out = name, held_out
-        sides = [_matches(side) for side in name.split(",")]
+        sides = [_matches(side) for side in corpora.paths_of(name)]
         if len(sides) > 2 or len({len(side) for side in sides}) > 1:
             raise CorpusError(
                 f"{name}: {' and '.join(str(len(side)) for side in sides)} "
@@ -113,18 +117,28 @@ class Shards:
                 yield (place, number), pair
 
     def sample(self, count: int = SAMPLE) -> list[SentencePair]:
-        """At most so many pairs, as many of each shard, from its start."""
+        """At most so many pairs, as many of each shard, from its start.
+
+        Raises:
+            CorpusError: if a line cannot be read, or there is none.
+            ValueError: if `count` is below 1.
+        """
+        if count < 1:
+            raise ValueError(f"count must be 1 or more, not {count}")
         each = -(-count // len(self.files))
         words: dict[str, str] = {}  # one copy of each
 
         def small(tokens: Sequence[str]) -> tuple[str, ...]:
             return tuple([words.setdefault(t, t) for t in tokens])
 
-        return [
+        found = [
             SentencePair(small(pair.source), small(pair.target))
             for number in range(len(self.files))
             for _, pair in islice(self.pairs([number]), each)
-        ][:count]
+        ]
+        if not found:
+            raise _no_pairs(self)
+        return found[:count]
 
 
 class Stream:
@@ -207,11 +221,15 @@ class Stream:
                     yield [pairs[row] for row in batches[done]], at
                 (shard, line), skip = behind, 0
             if begins:
-                raise CorpusError(
-                    f"{self.shards.name}: there are no sentence pairs to "
-                    "train on"
-                )
+                raise _no_pairs(self.shards)
             epoch, shard, line = epoch + 1, 0, 0
+
+
+def _no_pairs(shards: Shards) -> CorpusError:
+    return CorpusError(
+        f"{shards.name}: there are no sentence pairs to train on in its "
+        f"{len(shards.files):,} file(s); give files with one pair per line"
+    )
 
 
 def _buffer_generator(
@@ -223,9 +241,17 @@ def _buffer_generator(
 
 
 def _matches(side: str) -> list[Path]:
-    """The files of a folder or a pattern, in the order of their names."""
+    """The files of a folder or a pattern, in the order of their names.
+
+    Hidden ones, such as `._a.tsv`, are left out of a folder, as a pattern
+    leaves them out.
+    """
     if Path(side).is_dir():
-        found = [p for p in Path(side).iterdir() if p.name.endswith(TSV)]
+        found = [
+            path
+            for path in Path(side).iterdir()
+            if path.name.endswith(TSV) and not path.name.startswith(".")
+        ]
     else:
         found = [Path(name) for name in glob(side, recursive=True)]
     files = sorted(path for path in found if path.is_file())

@@ -140,6 +140,14 @@ class SubwordVocabulary:
             for word in check_tokens(tokens)
         ]
 
+    def piece(self, i: int) -> str:
+        """The piece of one id, with its mark, or a special token.
+
+        Raises:
+            ValueError: if the id is outside the table.
+        """
+        return self._pieces[check_id(i, len(self))]
+
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Words of `ids`, up to the first `<eos>`, without `<pad>`, `<sos>`.
 

@@ -11,6 +11,9 @@ import hashlib
 import json
 import math
 import os
+import platform
+import re
+import secrets
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -322,8 +325,9 @@ def fit(
             no pairs, or the processes do not see the same files.
         CheckpointError: if the checkpoint is of another training: other
             settings, pairs or architecture.
-        ValueError: if `checkpoint_every` or `accumulate` is below 1, or
-            there is no such precision.
+        ValueError: if `checkpoint_every` or `accumulate` is below 1, there
+            is no such precision, or `evaluate` returns a number under a name
+            that a row has already, such as "loss".
     """
     data = pairs if isinstance(pairs, Updates) else PairList(pairs)
     if isinstance(data, PairList) and not data.pairs:
@@ -442,13 +446,19 @@ def fit(
 
 
 def _precision(name: str | None) -> str:
+    source = ""
     if name is None:
         given = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         name = PRECISIONS.get(given, given)
+        source = (
+            ", which ACCELERATE_MIXED_PRECISION says, the variable that "
+            "`accelerate launch` sets. Give --precision, or choose one of "
+            f"{tuple(PRECISIONS)} with `accelerate config`"
+        )
     if name not in PRECISIONS.values():
         raise ValueError(
             f"precision must be one of {tuple(PRECISIONS.values())}, "
-            f"not {name!r}"
+            f"not {name!r}{source}"
         )
     return name
 
@@ -494,8 +504,13 @@ def _evaluated(
     """
     if evaluate is None:
         return {}
-    with torch.random.fork_rng(), evaluation_mode(model):
-        scores = evaluate(model)
+    device = next(model.parameters()).device
+    random = _random_state(device)
+    try:
+        with evaluation_mode(model):
+            scores = evaluate(model)
+    finally:
+        _set_random_state(random, 0, device)
     if taken := MEASURED & scores.keys():
         raise ValueError(
             f"evaluate returns {sorted(taken)}, which the history has already "
@@ -640,16 +655,18 @@ def save_tensors(
 
     The file is written beside `path` and then renamed, so that whatever
     happens `path` holds the old file or the new one, never half of one. What
-    a process that was killed left half written is cleared away. Others may
-    read it as they may any new file (safetensors alone would forbid it).
+    a process that was killed left half written is cleared away, if it ran on
+    this machine: of others nobody knows here whether they still write. Others
+    may read it as they may any new file (safetensors alone would forbid it).
 
     Raises:
         OSError: if it cannot be written; `path` is as it was.
     """
     path = Path(path).resolve()  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        writer = left.suffixes[-2][1:]
+    ours = glob.escape(f".{path.name}.{_host()}.")
+    for left in path.parent.glob(f"{ours}*.*.tmp"):
+        writer = left.suffixes[-3][1:]
         if writer.isdigit() and not psutil.pid_exists(int(writer)):
             left.unlink(missing_ok=True)
     temporary = temporary_of(path)
@@ -678,14 +695,32 @@ def save_tensors(
 
 
 def temporary_of(path: Path) -> Path:
-    """What `save_tensors` calls a file that is not written to its end."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """What `save_tensors` calls a file that is not written to its end.
+
+    The name says which process of which machine writes it, since machines
+    may share the folder. It is another one at each call, but as long:
+    containers may have the same names and numbers.
+    """
+    writer = f"{_host()}.{os.getpid()}.{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}.{writer}.tmp")
+
+
+def _host() -> str:
+    """This machine's name, short, and without what a file name may not have.
+
+    Long names may begin alike, so a hash of the whole goes with it.
+    """
+    name = platform.node()
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return re.sub(r"[^A-Za-z0-9-]", "-", name)[:12] + "-" + digest[:6]
 
 
 def load_tensors(
     path: Path | str,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote. Nothing in the file is executed.
+
+    The tensors are copies: the file can be replaced while they are in use.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -697,7 +732,9 @@ def load_tensors(
         with safe_open(path, framework="pt") as file:
             about = dict(json.loads((file.metadata() or {})["about"]))
             names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, about
+            # What get_tensor returns lies in the file, mapped into memory.
+            tensors = {name: file.get_tensor(name).clone() for name in names}
+            return tensors, about
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is damaged or was not written by this library "
@@ -720,7 +757,8 @@ def save_checkpoint(
 
     `task` names the data and architecture; loading asks for the same. `mean`
     is the mean of weights so far, `random` the random states of all
-    processes; by default this process is the only one.
+    processes; by default this process is the only one, and its state that of
+    the CPU and of the model's device.
     """
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for i, state in optimizer.state_dict()["state"].items():
@@ -728,16 +766,24 @@ def save_checkpoint(
             tensors[f"optimizer.{i}.{name}"] = value
     for name, tensor in (mean or {}).items():
         tensors[f"mean.{name}"] = tensor
-    tensors |= _random_state() if random is None else random
+    if random is None:
+        random = _random_state(next(model.parameters()).device)
+    tensors |= random
     about = {"config": asdict(config), "progress": progress, "task": task}
     save_tensors(path, tensors, about)
 
 
-def _random_state() -> dict[str, Tensor]:
-    """The random state of this process, under its names in a checkpoint."""
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    """The random state of this process, under its names in a checkpoint.
+
+    It is that of the CPU, which orders the data, and that of `device`, on
+    which dropout draws.
+    """
     state = {"rng.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["rng.cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        state["rng.cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["rng.mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -747,21 +793,26 @@ def _random_states(
     """Those of all processes; behind the first the names have a number."""
     return {
         name + (f".{process}" if process else ""): state
-        for name, own in _random_state().items()
+        for name, own in _random_state(device).items()
         for process, state in enumerate(
             accelerator.gather(own[None].to(device)).cpu()
         )
     }
 
 
-def _set_random_state(tensors: dict[str, Tensor], process: int) -> bool:
+def _set_random_state(
+    tensors: dict[str, Tensor], process: int, device: torch.device
+) -> bool:
     """Go on from this process' state in a checkpoint, if it has one."""
     ending = f".{process}" if process else ""
     if "rng.cpu" + ending not in tensors:
         return False
     torch.set_rng_state(tensors["rng.cpu" + ending])
-    if torch.cuda.is_available() and "rng.cuda" + ending in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda" + ending])
+    own = tensors.get(f"rng.{device.type}{ending}")
+    if device.type == "cuda" and own is not None:
+        torch.cuda.set_rng_state(own, device)
+    elif device.type == "mps" and own is not None:
+        torch.mps.set_rng_state(own)
     return True
 
 
@@ -823,7 +874,8 @@ def load_checkpoint(
         }
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    if not _set_random_state(tensors, process):
+    device = next(model.parameters()).device
+    if not _set_random_state(tensors, process, device):
         _seed(config, about["progress"]["step"], process)
     return about["progress"]
 

@@ -556,6 +556,9 @@ class TransformerModel(nn.Module):
             self.encoder = ImageEncoder(
                 source_vocab_size, config.hidden_size, config.dropout
             )
+            # Nothing reads the summary here. Several processes would wait for
+            # the gradient of its weights, if they were not frozen.
+            self.encoder.shrink.requires_grad_(False)
         self.decoder = Stack(target_vocab_size, config, cross=True)
         self.output = nn.Linear(config.hidden_size, target_vocab_size)
         if config.shared_embeddings:
@@ -797,6 +800,11 @@ def mask_words(
     Every row hides at least one. BERT leaves some of the hidden words in
     place or swaps them (`devlin2019`), to be fine-tuned on text without
     masks; here nothing is fine-tuned, and all are hidden.
+
+    Args:
+        tokens, mask: a batch of ids, and which of them are real.
+        share: of the real tokens, those that are hidden on average.
+        generator: the source of randomness, on the CPU.
 
     Returns:
         tokens with `<unk>` in the places of the hidden ones.

@@ -236,6 +236,14 @@ class Vocabulary:
         """
         return [[token] for token in check_tokens(tokens)]
 
+    def piece(self, i: int) -> str:
+        """The token of one id, be it a special one.
+
+        Raises:
+            ValueError: if the id is outside the table.
+        """
+        return self._tokens[check_id(i, len(self))]
+
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Tokens of `ids`, up to the first `<eos>`, without `<pad>`, `<sos>`.
 

@@ -245,6 +245,9 @@ def test_generation_refuses_what_it_cannot_do():
         generate(1, language="de")
     every = set(ENGLISH.values())
     taken = {tuple(phrase.split()) for phrase in every}
+    assert generate(0) == []
+    with pytest.raises(ValueError, match="num_pairs is -3: expected 0"):
+        generate(-3)
     with pytest.raises(ValueError, match="0 of 1 pictures found"):
         generate(1, exclude=taken)
 
@@ -347,9 +350,10 @@ def test_captions_with_other_pictures():
                 np.testing.assert_array_equal(
                     region_mask(other.possible, j), wanted
                 )
-    with pytest.raises(ValueError, match="with 4 pairs"):
-        captions.with_other_pictures(pairs[:4])
-    with pytest.raises(ValueError, match="links='both'"):
+    for count in (0, 4):
+        with pytest.raises(ValueError, match=f"^{count} pairs .* 5 or more"):
+            captions.with_other_pictures(pairs[:count])
+    with pytest.raises(ValueError, match=r"^links must be .* not 'both'"):
         captions.with_other_pictures(pairs, "both")
 
 

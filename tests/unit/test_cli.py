@@ -8,14 +8,14 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
 import torch
 
-from s2s_lib import corpora, grammar, recipes, search
+from s2s_lib import cli, corpora, grammar, recipes, search
 from s2s_lib.cli import main
 from s2s_lib.metrics import bleu
 from s2s_lib.recurrent import RecurrentConfig
@@ -470,6 +470,57 @@ def test_closed_standard_input_is_said(run, taught, monkeypatch, capsys):
     assert "standard input is closed" in capsys.readouterr().err
 
 
+class Screen(TextIOWrapper):
+    """A terminal with an encoding of its own."""
+
+    def isatty(self):
+        return True
+
+
+def test_output_is_utf_8_as_the_input_is(taught, monkeypatch, capsys):
+    """A pipe or a file; a terminal that lacks a letter is named."""
+    monkeypatch.setattr(cli, "detokenize", lambda tokens: "žluť")
+    command = ["translate", "--model", str(taught), "one"]
+    written = BytesIO()
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(written, "cp1252"))
+    assert main(command) == 0
+    assert written.getvalue().decode() == "žluť\n"
+    written = BytesIO()
+    monkeypatch.setattr(sys, "stdout", Screen(written, "ascii"))
+    assert main(command) == 2 and written.getvalue() == b""
+    monkeypatch.undo()
+    errors = capsys.readouterr().err
+    assert "in ascii, which has no 'ž'; set the environ" in errors
+    assert "PYTHONIOENCODING=utf-8" in errors
+
+
+def test_a_line_that_is_too_long_is_named(run, tsv, tmp_path, monkeypatch):
+    """What stands before it, in the same block, is answered."""
+    out = tmp_path / "m"
+    status, _, errors = run(
+        "train", "--corpus", tsv, "--architecture", "transformer", "--steps",
+        1, "--hidden-size", 8, "--num-heads", 2, "--positions", "learned",
+        "--max-positions", 9, "--out", out, *QUIET,
+    )  # fmt: skip
+    assert status == 0, errors
+    lines = [*["one two", "three", "four one"] * 200, "one " * 20, "two"]
+    status, output, errors = run(
+        "translate", "--model", out, stdin="\n".join(lines)
+    )
+    assert status == 2
+    assert output.splitlines() == expected(out, lines[:600])
+    assert "error: standard input, line 601: position 20 is beyond" in errors
+    assert "the lines before it are translated" in errors
+    # What is said as an argument has no number, nor what no line is to blame
+    # for.
+    for more, words in (
+        ([lines[600]], "position 20 is beyond"),
+        (["--max-steps", 0], "max_steps must be 1"),
+    ):
+        found = run("translate", "--model", out, *more, stdin="one\n")
+        assert found[:2] == (2, "") and found[2].startswith(f"error: {words}")
+
+
 def test_n_best(run, taught):
     lines = ["one two three", "", "four"]
     status, output, _ = run(
@@ -603,12 +654,27 @@ def test_evaluate_on_another_corpus(run, taught, tmp_path):
     assert status == 0 and output.startswith(f"{other}, valid: 5 sentences")
 
 
-@pytest.mark.parametrize("sides", ["one file", "two files"])
+def test_evaluate_says_what_is_in_no_row_of_its_table(run, taught, tmp_path):
+    path = tmp_path / "long.tsv"
+    lengths = (60, 3, 61, 70)
+    path.write_text("".join(f"{'one ' * n}\tun\n" for n in lengths))
+    command = ["evaluate", "--model", taught, "--max-steps", 3]
+    status, output, _ = run(*command, "--test", path)
+    assert status == 0
+    assert output.splitlines()[-1] == (
+        "  more than 60 source tokens: 2 sentence(s), which count in the BLEU "
+        "and perplexity above only"
+    )
+
+
+@pytest.mark.parametrize("sides", ["one file", "a comma", "two files"])
 def test_evaluate_scores_the_whole_of_a_test_file(
     sides, run, taught, tmp_path
 ):
     path = write_tsv(tmp_path / "other.tsv", count=30, seed=5)
     rows = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
+    if sides == "a comma":
+        path = path.rename(tmp_path / "the,other.tsv")
     if sides == "two files":
         names = [tmp_path / name for name in ("en.txt", "fr.txt")]
         for name, side in zip(names, zip(*rows, strict=True), strict=True):
@@ -639,6 +705,58 @@ def test_a_corpus_that_has_changed_is_not_scored(run, tsv, tmp_path):
         assert "are not those that this model was" in errors
     assert run("evaluate", "--model", out, "--test", tsv)[0] == 0
     assert run("evaluate", "--model", out, "--corpus", tsv)[0] == 0
+
+
+def test_files_are_the_same_corpus_from_any_folder(
+    run, tsv, tmp_path, monkeypatch
+):
+    """And under any name of the languages, which is no part of it."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    own, out = folder / "own.tsv", folder / "own.model"
+    own.write_bytes(tsv.read_bytes())
+    monkeypatch.chdir(folder)
+    command = ["train", "--steps", 1, "--pair", "en-fr", *SMALL, *QUIET]
+    status, _, errors = run(*command, "--corpus", own.name, "--out", out)
+    assert status == 0 and errors.startswith("own.tsv: 72 training pairs")
+    trained = recipes.load(out)
+    assert trained.recipe.corpus == str(own)
+    # As an older version kept it.
+    trained.recipe = replace(trained.recipe, corpus=own.name)
+    recipes.save(folder / "old.model", trained)
+    status, output, _ = run("evaluate", "--model", "old.model")
+    assert status == 0 and output.startswith("own.tsv, test: 4 sentences")
+    monkeypatch.chdir(tmp_path)
+    assert run("evaluate", "--model", out)[0] == 0
+    lines = own.read_text(encoding="utf-8").splitlines(keepends=True)
+    own.write_text("".join(lines[1:]), encoding="utf-8")
+    for more in (
+        [],
+        ["--corpus", own],
+        ["--corpus", "here/own.tsv"],
+        ["--corpus", own, "--pair", "de-cs"],
+        ["--pair", "de-cs"],
+    ):
+        status, output, errors = run("evaluate", "--model", out, *more)
+        assert (status, output) == (2, ""), more
+        assert "are not those that this model was" in errors
+
+
+def test_two_files_in_a_folder_with_a_comma(run, tsv, tmp_path, monkeypatch):
+    folder = tmp_path / "one, two"
+    folder.mkdir()
+    rows = [line.split("\t") for line in tsv.read_text("utf-8").splitlines()]
+    for i, name in enumerate(("a.en", "a.fr")):
+        text = "".join(f"{row[i]}\n" for row in rows)
+        (folder / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(folder)
+    out = tmp_path / "m"
+    assert train("a.en,a.fr", out) == 0
+    monkeypatch.chdir(tmp_path)
+    wanted = f"{folder / 'a.en'},{folder / 'a.fr'}"
+    assert recipes.load(out).recipe.corpus == wanted
+    status, output, _ = run("evaluate", "--model", out)
+    assert status == 0 and output.startswith(f"{wanted}, test: 4 sentences")
 
 
 def test_only_a_model_is_replaced(run, tsv, tmp_path):
@@ -691,6 +809,30 @@ def test_evaluate_takes_the_pair_alone(run, taught, monkeypatch):
     assert asked == [(corpus, "de-en"), ("x.tsv", None), (corpus, None)]
 
 
+def test_the_corpus_of_a_model_keeps_its_pair(
+    run, taught, tmp_path, monkeypatch
+):
+    asked = []
+
+    def corpus_of(recipe):
+        asked.append((recipe.corpus, recipe.pair))
+        raise corpora.CorpusError("enough")
+
+    trained = recipes.load(taught)
+    link = tmp_path / "link.tsv"
+    link.symlink_to(trained.recipe.corpus)
+    out = tmp_path / "m"
+    trained.recipe = replace(trained.recipe, pair="cs-en")
+    recipes.save(out, trained)
+    monkeypatch.setattr(recipes, "corpus_of", corpus_of)
+    run("evaluate", "--model", out, "--corpus", link)
+    run("evaluate", "--model", out, "--corpus", link, "--pair", "de-en")
+    run("evaluate", "--model", out, "--corpus", "multi30k")
+    assert asked == [
+        (str(link), "cs-en"), (str(link), "de-en"), ("multi30k", None),
+    ]  # fmt: skip
+
+
 # reproduce
 
 
@@ -715,6 +857,46 @@ def test_reproduce_runs_one(run, monkeypatch):
 
 
 # What goes wrong
+
+
+NO_MEMORY = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried 9 GiB\nand more"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=range(len(NO_MEMORY)))
+def test_too_little_memory_is_one_line(
+    error, run, taught, tsv, tmp_path, monkeypatch
+):
+    def fails(*args, **options):
+        raise error
+
+    monkeypatch.setattr(cli, "fit", fails)
+    monkeypatch.setattr(search, "n_best", fails)
+    status, _, errors = run(
+        "train", "--corpus", tsv, "--out", tmp_path / "m", *SMALL, *QUIET
+    )
+    assert status == 2 and "Traceback" not in errors
+    last = errors.splitlines()[-1]
+    assert last.startswith("error: out of memory (")
+    for option in ("--batch-size", "--batch-tokens", "--accumulate"):
+        assert option in last
+    status, output, errors = run("translate", "--model", taught, stdin="one\n")
+    assert (status, output, errors.count("\n")) == (2, "", 1)
+    assert errors.startswith("error: out of memory (")
+    assert "fewer or shorter lines, or a smaller --beam" in errors
+
+
+def test_other_errors_are_not_hidden(run, taught, monkeypatch):
+    def fails(*args, **options):
+        raise RuntimeError("mat1 and mat2 do not fit")
+
+    monkeypatch.setattr(search, "n_best", fails)
+    with pytest.raises(RuntimeError, match="mat1"):
+        run("translate", "--model", taught, "one")
 
 
 def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
@@ -767,6 +949,9 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
         ([*training, "--device", "abacus"], "--device abacus cannot be used"),
         ([*training, "--device", "cuda:77"], "--device cuda:77 cannot be"),
         ([*short, "--out", tmp_path], "is a folder"),
+        ([*short, "--out", "."], "--out . is a folder; give the name of a"),
+        ([*short, "--out", ""], "is a folder; give the name of a file"),
+        ([*short, "--out", "/"], "--out / is a folder; give the name of a"),
         ([*short, "--out", tmp_path / ("m" * 240)], "give a shorter one"),
         ([*short, "--out", tmp_path / ("m" * 300)], "give a shorter one"),
         ([*short, "--out", file / "m"], "cannot be written"),
@@ -860,8 +1045,6 @@ def test_help_says_what_each_setting_means(run):
 
 def test_the_examples_of_the_docstring_are_valid():
     """What the module shows can be parsed; the README shows the same."""
-    from s2s_lib import cli
-
     shown = re.findall(r"python -m s2s_lib (.+)", cli.__doc__)
     assert len(shown) == 5
     for line in shown:

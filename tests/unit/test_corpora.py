@@ -184,6 +184,14 @@ def test_toy_tasks_and_their_links(task):
     assert other.train != corpus.train
 
 
+@pytest.mark.parametrize("make", ["generated", "captions", *corpora.TOYS])
+@pytest.mark.parametrize("size", ["num_train", "num_valid", "num_test"])
+def test_a_negative_size_is_named(make, size):
+    sizes = {"num_train": 20, "num_valid": 5, "num_test": 5}
+    with pytest.raises(ValueError, match=f"^{size} is -5: give 0 or more"):
+        corpora.load(make, **sizes | {size: -5})
+
+
 def test_equal_letters_keep_their_order_when_sorted():
     for pair in corpora.toy("sorting", 60, 5, 5).train:
         places = [i for j, i in sorted((j, i) for i, j in pair.sure)]
@@ -236,7 +244,7 @@ def test_generated_overlap_is_noticed(monkeypatch):
 def test_generated_refuses_sizes_that_cannot_be_stratified():
     with pytest.raises(CorpusError, match=r"num_test is 12.*multiple of 5"):
         corpora.generated(10, 5, 12)
-    with pytest.raises(CorpusError, match="num_pairs is -1"):
+    with pytest.raises(CorpusError, match="num_train is -1"):
         corpora.generated(-1, 5, 5)
 
 
@@ -671,6 +679,19 @@ def test_load(server, tmp_path, monkeypatch):
     text = path.read_text(encoding="utf-8")
     server.files["fra-eng.zip"] = zipped(monkeypatch, text)
     assert corpora.load("tatoeba", pair="fr-en") == corpora.tatoeba("fr-en")
+
+
+def test_a_comma_in_a_path(tmp_path):
+    """One file, if there is a file of that name, and else two."""
+    path = write_tsv(tmp_path / "a,b.tsv")
+    assert corpora.load(str(path)) == corpora.from_tsv(path)
+    sides = [tmp_path / name for name in ("c,d.en", "c,d.fr")]
+    for side in sides:
+        text = "\n".join(f"word {i}" for i in range(40))
+        side.write_text(text, encoding="utf-8")
+    name = ",".join(map(str, sides))
+    assert corpora.load(name) == corpora.from_files(*sides)
+    assert corpora.paths_of("x.en,x.fr") == ["x.en", "x.fr"]
 
 
 @pytest.mark.parametrize(

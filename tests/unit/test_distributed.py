@@ -21,6 +21,7 @@ import torch
 
 from s2s_lib import cli, losses, recipes, streams, training
 from s2s_lib.batches import EncodedPair, shares
+from s2s_lib.captions import PIXELS
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.streams import Shards, Stream
 from s2s_lib.training import (
@@ -60,9 +61,9 @@ def gru(seed=0, **options):
     return RecurrentModel(WORDS, WORDS, RecurrentConfig(**sizes))
 
 
-def transformer():
+def transformer(**options):
     torch.manual_seed(0)
-    config = TransformerConfig(hidden_size=8, num_heads=2)
+    config = TransformerConfig(hidden_size=8, num_heads=2, **options)
     return TransformerModel(WORDS, WORDS, config)
 
 
@@ -117,6 +118,16 @@ def with_tokens(folder):
     return model, quiet(model, config=TOKENS)
 
 
+def with_pictures(folder):
+    """The encoder has weights for a summary that a Transformer leaves."""
+    model, draw = transformer(encoder="image"), random.Random(1)
+    pairs = [
+        EncodedPair([*draw.choices(range(4, 10), k=PIXELS), EOS], p.target)
+        for p in make_pairs()
+    ]
+    return model, quiet(model, pairs)
+
+
 def in_chunks(folder):
     """Few positions at a time in the output layer."""
     usual, losses.CHUNK = losses.CHUNK, 100
@@ -140,7 +151,8 @@ def streamed(folder):
 SAME = {
     f.__name__: f
     for f in (
-        whole, in_parts, with_tokens, in_chunks, with_half_the_digits, streamed
+        whole, in_parts, with_tokens, with_pictures, in_chunks,
+        with_half_the_digits, streamed,
     )
 }  # fmt: skip
 
@@ -566,8 +578,11 @@ def test_the_launcher_may_choose_the_precision(monkeypatch):
     quiet(gru(), stop_after=1, precision="float32")
     assert asked == ["float32", "bfloat16", "float32"]
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
-    with pytest.raises(ValueError, match=r"not .fp16"):
+    source = "which ACCELERATE_MIXED_PRECISION says.*--precision.*config"
+    with pytest.raises(ValueError, match=f"not .fp16., {source}"):
         quiet(gru())
+    with pytest.raises(ValueError, match=r"not 'fp16'$"):
+        quiet(gru(), precision="fp16")
 
 
 @pytest.mark.parametrize(

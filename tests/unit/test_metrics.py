@@ -267,6 +267,9 @@ def test_accuracy_by_position_by_hand():
     assert found == pytest.approx([6 / 10])
     assert accuracy_by_position([["a"]], [[]]) == []
     assert accuracy_by_position([[]], [["a"] * 6]) == [0.0, 0.0]
+    for width in (0, -1):
+        with pytest.raises(ValueError, match=f"width .* not {width}"):
+            accuracy_by_position(predictions, references, width)
 
 
 def test_recall_by_source_position_by_hand():
@@ -283,6 +286,9 @@ def test_recall_by_source_position_by_hand():
             [list(predicted)], [list("abc")], [links], [4], bins=2
         )
         assert found == expected
+    for bins in (0, -1):
+        with pytest.raises(ValueError, match=f"bins .* not {bins}"):
+            recall_by_source_position([[]], [["a"]], [[(0, 0)]], [1], bins)
 
 
 def test_recall_uses_a_repeated_word_once():

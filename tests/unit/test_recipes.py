@@ -478,6 +478,44 @@ def test_read_backwards_mirrors_the_links():
         assert recipes.read_backwards([after]) == [before]
 
 
+def test_read_backwards_mirrors_the_classes():
+    for before in CORPUS.train:
+        (after,) = recipes.read_backwards([before])
+        assert len(before.source_classes) == len(before.source) > 1
+        assert after.source_classes == before.source_classes[::-1]
+
+
+def test_measuring_leaves_the_mode_of_the_model():
+    trained = recipes.build(TINY, CORPUS, 0)
+    for mode in (True, False):
+        trained.model.train(mode)
+        recipes.forced_predictions(trained, CORPUS.test)
+        recipes.evaluate_alignment(trained, CORPUS.test)
+        assert trained.model.training == mode
+
+
+def test_of_no_pairs_nothing_is_predicted():
+    assert recipes.forced_predictions(recipes.build(TINY, CORPUS, 0), []) == []
+
+
+def test_a_corpus_without_training_pairs_is_refused():
+    empty = replace(CORPUS, train=[])
+    with pytest.raises(ValueError, match="has no training pairs"):
+        recipes.training_pairs(TINY, empty)
+
+
+def test_reproduce_finds_out_first_that_results_cannot_be_kept(
+    monkeypatch, tmp_path, fits
+):
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setattr(recipes, "results_dir", lambda: file / "results")
+    monkeypatch.setitem(recipes.RECIPES, "tiny", TINY)
+    with pytest.raises(OSError, match="folder of results"):
+        recipes.reproduce("tiny")
+    assert fits == []
+
+
 def test_a_reversed_model_reads_backwards_everywhere():
     plain = recipes.build(TINY, CORPUS, 0)
     backwards = replace_recipe(plain, REVERSED)

@@ -141,13 +141,17 @@ def test_what_a_killed_run_left_behind_is_cleared_away(tmp_path):
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    (tmp_path / f".c.{child}.tmp").write_bytes(b"half a checkpoint")
-    (tmp_path / f".c.{os.getppid()}.tmp").write_bytes(b"of a living process")
-    (tmp_path / f".other.{child}.tmp").write_bytes(b"of another file")
+    here, there = training._host(), "elsewhere-012345"
+    (tmp_path / f".c.{here}.{child}.12ab.tmp").write_bytes(b"half of it")
+    others = {
+        f".c.{here}.{os.getppid()}.12ab.tmp",  # of a living process
+        f".other.{here}.{child}.12ab.tmp",  # of another file
+        f".c.{there}.{child}.12ab.tmp",  # of a machine not asked
+    }
+    for name in others:
+        (tmp_path / name).write_bytes(b"half of it")
     run(path, short)
-    assert {p.name for p in tmp_path.iterdir()} == {
-        "c", f".c.{os.getppid()}.tmp", f".other.{child}.tmp"
-    }  # fmt: skip
+    assert {p.name for p in tmp_path.iterdir()} == {"c", *others}
 
 
 # Very long lines

@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import shutil
 import tracemalloc
 from collections import Counter
 from dataclasses import replace
@@ -10,7 +11,7 @@ from itertools import islice
 import pytest
 import torch
 
-from s2s_lib import cli, recipes, streams
+from s2s_lib import cli, corpora, recipes, streams
 from s2s_lib.batches import (
     EncodedPair,
     PairList,
@@ -18,7 +19,7 @@ from s2s_lib.batches import (
     encode_pairs,
     shares,
 )
-from s2s_lib.corpora import CorpusError
+from s2s_lib.corpora import NAMES, CorpusError
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.streams import Shards, Stream, is_sharded
 from s2s_lib.training import CheckpointError, TrainingConfig, fit
@@ -268,6 +269,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
 def test_shards_by_folder_and_by_pattern(tmp_path):
     folder = write_shards(tmp_path / "s")
     (folder / "notes.md").write_text("no pairs")
+    (folder / "._0.tsv").write_text("no pairs")  # as some systems leave it
     (folder / "9.tsv").mkdir()
     assert len(Shards(str(folder)).files) == 4
     assert len(Shards(f"{folder}/*.gz").files) == 2
@@ -285,6 +287,11 @@ def test_what_is_streamed(tmp_path, monkeypatch):
     for side in ("b[2].en", "b[2].fr"):
         (tmp_path / side).write_text("")
     assert not is_sharded("b[2].en,b[2].fr")
+    for name in (*NAMES, "own", "c,d"):
+        (tmp_path / name).mkdir()
+    assert not any(map(is_sharded, NAMES))  # the corpora of these names
+    assert is_sharded("own") and is_sharded("c,d") and is_sharded("./captions")
+    assert not is_sharded("")
 
 
 def test_two_files_line_by_line(tmp_path):
@@ -368,6 +375,10 @@ def test_no_pairs_and_no_buffer(tmp_path):
     stream = Stream(Shards(str(tmp_path)), encode)
     with pytest.raises(CorpusError, match="no sentence pairs"):
         next(stream.updates(CONFIG))
+    with pytest.raises(CorpusError, match=r"no sentence pairs .* 1 file"):
+        stream.shards.sample()
+    with pytest.raises(ValueError, match="count must be 1"):
+        stream.shards.sample(0)
     with pytest.raises(ValueError, match="buffer must be 1"):
         Stream(Shards(str(tmp_path)), encode, 0)
 
@@ -448,6 +459,44 @@ def test_train_on_a_stream(tmp_path, capsys, monkeypatch):
     assert cli.main(
         ["evaluate", "--model", str(out), "--corpus", str(valid)]
     ) == 0  # fmt: skip
+    # The model knows, whatever is on the disk today.
+    shutil.rmtree(folder)
+    capsys.readouterr()
+    trained = recipes.load(out)
+    assert trained.recipe.corpus == f"{folder}/*.tsv"
+    trained.recipe = replace(trained.recipe, corpus="x.tsv")
+    recipes.save(out, trained)
+    assert cli.main(["evaluate", "--model", str(out)]) == 2
+    assert "was trained on a stream, x.tsv, which" in capsys.readouterr().err
+
+
+def test_a_folder_does_not_hide_a_corpus(tmp_path, capsys, monkeypatch):
+    """Neither to train on, nor where a model was trained on the corpus."""
+    write_shards(tmp_path / "sorting")
+    monkeypatch.chdir(tmp_path)
+    small = corpora.toy("sorting", 40, 10, 10)
+    monkeypatch.setattr(corpora, "toy", lambda task: small)
+    recipes._load_corpus.cache_clear()
+    train = ["train", "--corpus", "sorting", "--steps", "1", "--hidden-size"]
+    train += ["4", "--quiet", "--device", "cpu", "--out", "m"]
+    status = cli.main(train)
+    assert status == 0 and "40 training pairs" in capsys.readouterr().err
+    assert recipes.load("m").recipe.corpus == "sorting"
+    status = cli.main(["evaluate", "--model", "m"])
+    recipes._load_corpus.cache_clear()
+    assert status == 0
+    assert capsys.readouterr().out.startswith("sorting, test: 10 sentences")
+
+
+def test_shards_without_pairs_are_named(tmp_path, capsys):
+    folder, valid = tmp_path / "s", tmp_path / "v.tsv"
+    write_shards(folder, (0, 0))
+    valid.write_text("".join(line(n) for n in range(5)))
+    command = ["train", "--corpus", str(folder), "--valid", str(valid)]
+    command += ["--out", str(tmp_path / "m"), "--quiet", "--device", "cpu"]
+    assert cli.main(command) == 2
+    errors = capsys.readouterr().err
+    assert f"{folder}: there are no sentence pairs to train on in" in errors
 
 
 def test_a_file_to_validate_on_goes_with_any_corpus(tmp_path, capsys):

@@ -4,6 +4,7 @@ import json
 import pickle
 import unicodedata
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -407,6 +408,36 @@ def test_evaluate_counts_words_and_pieces(trained):
         assert len(shares) == -(-max(map(len, pieces)) // 5)
     assert max(map(len, pieces)) > max(len(p.target) for p in CORPUS.test)
     json.dumps(result)
+
+
+def test_right_pieces_count_as_right(trained, monkeypatch):
+    # A piece at the start of a word has a mark, and the mark alone is one.
+    ids = [
+        torch.tensor(trained.target_vocab.encode(pair.target))
+        for pair in CORPUS.test
+    ]
+    real = recipes._forced
+
+    def perfect(*arguments):
+        return real(*arguments)._replace(predictions=ids)
+
+    monkeypatch.setattr(recipes, "_forced", perfect)
+    found = recipes.evaluate(trained, CORPUS.test)["accuracy_by_position"]
+    assert set(found["teacher_forced"]) == {1.0}
+    pieces = trained.target_vocab.pieces(CORPUS.test[0].target)
+    (first,) = recipes.forced_predictions(trained, CORPUS.test[:1])[:1]
+    assert first == [*chain(*pieces)]
+
+
+def test_the_piece_of_an_id():
+    vocabulary = SubwordVocabulary.build([["aa", "ab"]], 8)
+    pieces = [vocabulary.piece(i) for i in range(len(vocabulary))]
+    assert pieces[:4] == list(SPECIALS)
+    assert [pieces[i] for i in vocabulary.encode(["aa", "ab"])] == [
+        *chain(*vocabulary.pieces(["aa", "ab"]))
+    ]
+    with pytest.raises(ValueError, match="is not in this vocabulary"):
+        vocabulary.piece(len(vocabulary))
 
 
 def test_it_can_be_pickled():

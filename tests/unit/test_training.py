@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -468,6 +469,87 @@ def test_evaluation_changes_nothing_but_the_history():
     for a, b in zip(bare, rows, strict=True):
         assert b.pop("noise") >= 0
         assert without_seconds([a]) == without_seconds([b])
+
+
+def test_evaluation_that_fails_leaves_the_random_state():
+    def fails(model):
+        torch.rand(3)
+        raise KeyError
+
+    model, before = make_model(), torch.get_rng_state()
+    with pytest.raises(KeyError):
+        training._evaluated(model, fails)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Elsewhere(nn.Module):
+    """A model that says it is on another device."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.device = torch.device(device)
+
+    def parameters(self, recurse=True):
+        yield SimpleNamespace(device=self.device)
+
+
+@pytest.fixture
+def generators(monkeypatch):
+    """The calls to generators of devices that this machine may lack."""
+    import torch._dynamo  # makes a table of these functions, each but once
+
+    calls = []
+
+    def get(device="current"):
+        calls.append(("get", str(device)))
+        return torch.tensor([7], dtype=torch.uint8)
+
+    def put(state, device="current"):
+        calls.append(("set", str(device), state.tolist()))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for module in (torch.cuda, torch.mps):
+        monkeypatch.setattr(module, "get_rng_state", get)
+        monkeypatch.setattr(module, "set_rng_state", put)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("device", "called"),
+    [("cpu", None), ("cuda:1", "cuda:1"), ("mps", "current")],
+)
+def test_the_random_state_is_that_of_the_models_device(
+    device, called, generators, tmp_path
+):
+    model, drawn = Elsewhere(device), []
+    optimizer = torch.optim.Adam(make_model().parameters())
+    got, put = [("get", called)], [("set", called, [7])]
+    if called is None:
+        got = put = []
+    save_checkpoint(tmp_path / "c", model, optimizer, CONFIG, {})
+    assert generators == got
+    tensors, _ = load_tensors(tmp_path / "c")
+    kept = {"rng.cpu", f"rng.{model.device.type}"}
+    assert {name for name in tensors if name.startswith("rng")} == kept
+    generators.clear()
+    assert training._set_random_state(tensors, 0, model.device)
+    assert generators == put
+    generators.clear()
+    training._evaluated(model, lambda _: {"n": drawn.append(1) or 1.0})
+    assert generators == got + put and drawn == [1]
+
+
+def test_a_model_on_the_cpu_needs_no_state_of_another_device(
+    checkpoint, generators
+):
+    """One that has the state of a graphics processor serves it, too."""
+    _edit(checkpoint, lambda t, a: t.update({"rng.cuda": t["rng.cpu"]}))
+    fit(
+        make_model(), make_pairs(), CONFIG, lambda _: {"a": 1.0}, checkpoint,
+        progress=False,
+    )  # fmt: skip
+    assert generators == []
+    assert "rng.cuda" not in load_tensors(checkpoint)[0]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not():
@@ -931,6 +1013,62 @@ def test_tensors_come_back_as_they_were(tmp_path):
             found[name], tensor, rtol=0, atol=0, equal_nan=True
         )
     assert told["é"] == about["é"] and math.isnan(told["n"])
+
+
+def mapped(path):
+    """Whether this process has the file mapped into its memory."""
+    return str(path) in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/maps").exists(), reason="maps are told by Linux"
+)
+def test_what_is_read_does_not_hold_on_to_the_file(checkpoint):
+    """Else Windows would not let the next checkpoint replace it."""
+    tensors, _ = load_tensors(checkpoint)
+    assert len(tensors) > 10 and not mapped(checkpoint)
+    model, mean = make_model(), {}
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    task = training._task(model, PairList(make_pairs()))
+    load_checkpoint(checkpoint, model, optimizer, CONFIG, task, mean)
+    assert optimizer.state_dict()["state"] and not mapped(checkpoint)
+
+
+def test_two_writers_never_write_one_file(tmp_path, monkeypatch):
+    """Machines and containers may have the same numbers of processes."""
+    path, names = tmp_path / "file", set()
+    hosts = ("node", "nöde/1.a b", "n" * 300 + "1", "n" * 300 + "2", "")
+    for host in hosts * 2:
+        with monkeypatch.context() as patch:
+            patch.setattr(training.platform, "node", lambda h=host: h)
+            temporary = training.temporary_of(path)
+            assert len(training.temporary_of(path).name) == len(temporary.name)
+        assert temporary.parent == tmp_path and len(temporary.name) < 50
+        assert re.fullmatch(
+            rf"\.file\.[A-Za-z0-9-]+\.{os.getpid()}\.[0-9a-f]+\.tmp",
+            temporary.name,
+        )
+        names.add(temporary.name)
+    assert len(names) == 2 * len(hosts)
+    assert len({name.split(".")[2] for name in names}) == len(hosts)
+    assert any(name.startswith(".file.node-") for name in names)
+
+
+def test_only_what_this_machine_left_half_written_is_cleared(tmp_path):
+    path = tmp_path / "file"
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    dead = training.temporary_of(path).name.replace(
+        f".{os.getpid()}.", f".{child.pid}."
+    )
+    others = {
+        training.temporary_of(path).name,  # of a living process
+        dead.replace(training._host(), "elsewhere-012345"),
+    }
+    for name in (dead, *others):
+        (tmp_path / name).write_bytes(b"half")
+    save_tensors(path, {"a": torch.ones(2)}, {})
+    assert {p.name for p in tmp_path.iterdir()} == {"file", *others}
 
 
 @pytest.mark.parametrize("place", ["save_file", "fsync", "replace", "open"])

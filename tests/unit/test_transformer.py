@@ -11,6 +11,7 @@ from torch import nn
 
 from s2s_lib import transformer
 from s2s_lib.batches import pad
+from s2s_lib.captions import PIXELS
 from s2s_lib.embeddings import ScaledEmbedding
 from s2s_lib.search import beam, greedy, n_best
 from s2s_lib.training import load_tensors, save_tensors
@@ -275,16 +276,32 @@ def test_translations_end_where_learned_positions_end(decoder_only):
     vocab = Vocabulary([f"w{i}" for i in range(7)])
     sentences = [["w1"], ["w1", "w2", "w3"]]
     for width in (1, 2):
-        found = n_best(model, sentences, vocab, beam_size=width)
-        for sentence, (best, *_) in zip(sentences, found, strict=True):
-            taken = len(sentence) + 1 if decoder_only else 0
-            assert len(best.tokens) == 9 - taken and not best.finished
+        for asked in (None, 50, 10**30, 6):
+            found = n_best(
+                model, sentences, vocab, beam_size=width, max_steps=asked
+            )
+            for sentence, (best, *_) in zip(sentences, found, strict=True):
+                room = 9 - (len(sentence) + 1 if decoder_only else 0)
+                assert len(best.tokens) == min(room, asked or room)
+                assert not best.finished
+    with pytest.raises(ValueError, match="max_steps must be 1 or more, not 0"):
+        n_best(model, sentences, vocab, max_steps=0)
 
 
 def test_what_would_mix_sentences_is_refused():
     memory = make().encode(*pad([[5, 6, 7]] * 4))
     with pytest.raises(ValueError, match="2 rows ask 4"):
         make().decode(memory, torch.full((2, 4), 5))
+
+
+@pytest.mark.parametrize("encoder", ["text", "image"])
+def test_what_is_trained_has_a_gradient(encoder):
+    """Several processes would wait for one that never comes."""
+    model = make(replace(SMALL, encoder=encoder))
+    memory = model.encode(*pad([[*[5] * PIXELS, EOS]]))
+    model.decode(memory, torch.full((1, 2), 5))[0].sum().backward()
+    for name, weights in model.named_parameters():
+        assert weights.requires_grad == (weights.grad is not None), name
 
 
 # --- masks ------------------------------------------------------------------
