@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
         on_no_memory=(
             "give a larger --accumulate, for the same updates in more parts, "
-            "or a smaller --batch-size or --batch-tokens"
+            "or start afresh with a smaller --batch-size or --batch-tokens"
         ),
     )
 
@@ -169,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(
         run=_translate,
         on_stop=lambda args: "output is partial",
-        on_no_memory="give fewer or shorter lines, or a smaller --beam",
+        on_no_memory="give shorter lines, or a smaller --beam",
     )
 
     one = commands.add_parser("evaluate", help="score a model on a split")
@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(
         run=_evaluate,
         on_stop=lambda args: "nothing was scored",
-        on_no_memory="give fewer sentences, as --test FILE, or a smaller "
+        on_no_memory="give shorter sentences, as --test FILE, or a smaller "
         "--beam",
     )
 
@@ -565,26 +565,36 @@ def _found(
     try:
         yield from search.n_best(trained.model, sentences, vocab, **options)
         return
-    except ValueError:
+    except ValueError as error:
         if args.text:
             raise
-        # If an empty line fails as well, it is not for its line.
-        search.n_best(trained.model, [[]], vocab, **options)
-    for number, sentence in enumerate(sentences, done + 1):
-        try:
-            one = search.n_best(trained.model, [sentence], vocab, **options)
-        except ValueError as error:
+        if len(sentences) == 1:
+            if str(error) == _of_an_empty_line(trained, options):
+                raise  # no line is to blame
             raise ValueError(
-                f"standard input, line {number}: {error}; the lines before "
+                f"standard input, line {done + 1}: {error}; the lines before "
                 "it are translated"
             ) from error
-        yield from one
+    half = len(sentences) // 2
+    yield from _found(args, trained, sentences[:half], done)
+    yield from _found(args, trained, sentences[half:], done + half)
+
+
+def _of_an_empty_line(trained: recipes.Trained, options: dict) -> str:
+    """What is said against an empty line, if anything."""
+    try:
+        search.n_best(trained.model, [[]], trained.source_vocab, **options)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _write_utf8() -> None:
-    """Write as we read, if not to a terminal, which has its own encoding."""
+    """Write as we read, where nobody has chosen: a terminal has its own
+    encoding, and so has who set the variable of Python."""
     out = sys.stdout
-    if hasattr(out, "reconfigure") and not out.isatty():
+    chosen = os.environ.get("PYTHONIOENCODING")
+    if hasattr(out, "reconfigure") and not out.isatty() and not chosen:
         out.reconfigure(encoding="utf-8", errors=out.errors)
 
 
@@ -612,10 +622,29 @@ def _corpus_key(recipe: recipes.Recipe) -> tuple[list[Any], str | None]:
     return [Path(side).resolve() for side in sides], None
 
 
+def _is_own(recipe: recipes.Recipe, own: recipes.Recipe) -> bool:
+    """Whether a recipe has the corpus of a model, be it in another place."""
+    if _corpus_key(recipe) == _corpus_key(own):
+        return True
+    if {recipe.corpus, own.corpus} & set(corpora.NAMES) or _is_here(own):
+        return False
+    here, gone = (
+        [Path(side).name for side in corpora.paths_of(one.corpus)]
+        for one in (recipe, own)
+    )
+    return here == gone
+
+
+def _is_here(recipe: recipes.Recipe) -> bool:
+    sides = corpora.paths_of(recipe.corpus)
+    return recipe.corpus in corpora.NAMES or all(map(os.path.exists, sides))
+
+
 def _was_streamed(trained: recipes.Trained) -> bool:
     """What the model says; those of older versions may only have the name."""
     known = trained.corpus_fingerprint.startswith(STREAMED)
-    return known or streams.is_sharded(trained.recipe.corpus)
+    name = trained.recipe.corpus
+    return known or (not os.path.isabs(name) and streams.is_sharded(name))
 
 
 def _split(
@@ -625,7 +654,7 @@ def _split(
     recipe = trained.recipe
     if args.corpus:
         named = replace(recipe, corpus=args.corpus)
-        own = _corpus_key(named) == _corpus_key(recipe)
+        own = _is_own(named, recipe)
         recipe = replace(
             named, pair=args.pair or (recipe.pair if own else None)
         )
@@ -634,11 +663,16 @@ def _split(
             f"this model was trained on a stream, {recipe.corpus}, which has "
             "no test part; give --test FILE.tsv"
         )
+    elif not _is_here(recipe):
+        raise ValueError(
+            f"this model was trained on {recipe.corpus}, which is not here; "
+            "say where it is with --corpus, or give --test FILE"
+        )
     elif args.pair:
         recipe = replace(recipe, pair=args.pair)
     corpus = recipes.corpus_of(recipe)
     known = trained.corpus_fingerprint
-    own = _corpus_key(recipe) == _corpus_key(trained.recipe)
+    own = _is_own(recipe, trained.recipe)
     if own and known and known != corpus.fingerprint():
         raise ValueError(
             f"the sentences of {corpus.name} are not those that this model "
@@ -658,6 +692,7 @@ def _evaluate(args: argparse.Namespace) -> int:
             "and --split"
         )
     trained = _load(args)
+    _write_utf8()
     split = args.split or "test"
     if args.test:
         name, pairs, language = args.test, _whole(args.test), None

@@ -479,12 +479,19 @@ class Screen(TextIOWrapper):
 
 def test_output_is_utf_8_as_the_input_is(taught, monkeypatch, capsys):
     """A pipe or a file; a terminal that lacks a letter is named."""
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
     monkeypatch.setattr(cli, "detokenize", lambda tokens: "žluť")
     command = ["translate", "--model", str(taught), "one"]
     written = BytesIO()
     monkeypatch.setattr(sys, "stdout", TextIOWrapper(written, "cp1252"))
     assert main(command) == 0
     assert written.getvalue().decode() == "žluť\n"
+    # Unless somebody has chosen another encoding.
+    monkeypatch.setenv("PYTHONIOENCODING", "iso8859-2")
+    written = BytesIO()
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(written, "iso8859-2"))
+    assert main(command) == 0
+    assert written.getvalue().decode("iso8859-2") == "žluť\n"
     written = BytesIO()
     monkeypatch.setattr(sys, "stdout", Screen(written, "ascii"))
     assert main(command) == 2 and written.getvalue() == b""
@@ -740,6 +747,15 @@ def test_files_are_the_same_corpus_from_any_folder(
         status, output, errors = run("evaluate", "--model", out, *more)
         assert (status, output) == (2, ""), more
         assert "are not those that this model was" in errors
+    # Moved, it is the same corpus, whose place has to be said.
+    folder.rename(tmp_path / "there")
+    out = tmp_path / "there" / "own.model"
+    status, _, errors = run("evaluate", "--model", out)
+    assert status == 2 and "which is not here; say where it is" in errors
+    moved = ["evaluate", "--model", out, "--corpus", "there/own.tsv"]
+    status, output, errors = run(*moved)
+    assert (status, output) == (2, "")
+    assert "are not those that this model was" in errors
 
 
 def test_two_files_in_a_folder_with_a_comma(run, tsv, tmp_path, monkeypatch):
@@ -887,7 +903,7 @@ def test_too_little_memory_is_one_line(
     status, output, errors = run("translate", "--model", taught, stdin="one\n")
     assert (status, output, errors.count("\n")) == (2, "", 1)
     assert errors.startswith("error: out of memory (")
-    assert "fewer or shorter lines, or a smaller --beam" in errors
+    assert "give shorter lines, or a smaller --beam" in errors
 
 
 def test_other_errors_are_not_hidden(run, taught, monkeypatch):
