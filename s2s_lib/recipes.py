@@ -293,11 +293,19 @@ def cache_dir() -> Path:
     return Path(pooch.os_cache("s2s_lib"))
 
 
-def fingerprint(recipe: Recipe, seed: int) -> str:
-    """A hash of everything that determines the weights."""
+def fingerprint(
+    recipe: Recipe, seed: int, corpus: corpora.ParallelCorpus | None = None
+) -> str:
+    """A hash of everything that determines the weights.
+
+    Args:
+        corpus: what is trained on, if it is not the recipe's.
+    """
+    if corpus is None:
+        corpus = corpus_of(recipe)
     recipe = replace(recipe, beam_size=1, length_penalty=0.0)
     parts = [json.dumps(asdict(recipe), sort_keys=True), str(seed)]
-    parts += [corpus_of(recipe).fingerprint(), torch.__version__]
+    parts += [corpus.fingerprint(), torch.__version__]
     folder = Path(__file__).parent
     for name in _DETERMINES:
         path = folder / f"{name}.py"
@@ -310,6 +318,7 @@ def train(
     seed: int = 0,
     progress: bool = True,
     device: torch.device | str = "cpu",
+    corpus: corpora.ParallelCorpus | None = None,
 ) -> Trained:
     """Train a recipe, or load its weights if it was trained before.
 
@@ -320,6 +329,7 @@ def train(
         seed: of the weights, the order of the data and dropout.
         progress: show a bar on standard error.
         device: where to train; the weights of one device serve on another.
+        corpus: train on this one, and not on that of the recipe.
 
     Raises:
         KeyError: if there is no recipe of that name.
@@ -328,10 +338,13 @@ def train(
     """
     name, recipe = _named(recipe)
     recipe = replace(recipe, training=replace(recipe.training, seed=seed))
-    corpus = corpus_of(recipe)
+    if corpus is None:
+        corpus = corpus_of(recipe)
+    else:
+        name = "own"
     trained = build(recipe, corpus, seed)
     trained.model.to(device)
-    stem = f"{name}-seed{seed}-{fingerprint(recipe, seed)}"
+    stem = f"{name}-seed{seed}-{fingerprint(recipe, seed, corpus)}"
     path = cache_dir() / "models" / f"{stem}.safetensors"
     if path.exists():
         return load(path, trained)

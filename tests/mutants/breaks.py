@@ -601,4 +601,32 @@ BREAKS = (
         "skip = max(skip, 0)",
         ("streams",),
     ),
+    Break(
+        "a word shares its credit out over the whole text",
+        "pairs",
+        "alpha = p / total[owners]",
+        "alpha = p / total.sum()",
+        ("pairs",),
+    ),
+    Break(
+        "the filter keeps the worst pairs",
+        "pairs",
+        "np.argsort(-plausibility(",
+        "np.argsort(plausibility(",
+        ("pairs",),
+    ),
+    Break(
+        "wrong pairs keep their own targets",
+        "pairs",
+        "zip(drawn, drawn[1:] + drawn[:1], strict=True)",
+        "zip(drawn, drawn, strict=True)",
+        ("pairs",),
+    ),
+    Break(
+        "another corpus is forgotten by the cache",
+        "recipes",
+        'stem = f"{name}-seed{seed}-{fingerprint(recipe, seed, corpus)}"',
+        'stem = f"{name}-seed{seed}-{fingerprint(recipe, seed)}"',
+        ("recipes",),
+    ),
 )

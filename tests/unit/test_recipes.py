@@ -122,6 +122,21 @@ def test_a_name_and_an_unknown_name(fits, tmp_path):
         recipes.train("nope")
 
 
+def test_another_corpus_than_that_of_the_recipe(fits, tmp_path):
+    first = recipes.train("tiny", progress=False)
+    other = replace(CORPUS, train=CORPUS.train[:20])
+    second = recipes.train("tiny", progress=False, corpus=other)
+    assert len(fits) == 2 and len(fits[1][1]) == 20
+    assert second.corpus_fingerprint == other.fingerprint()
+    assert first.corpus_fingerprint == CORPUS.fingerprint()
+    stem = f"own-seed0-{recipes.fingerprint(TINY, 0, other)}"
+    assert f"{stem}.safetensors" in cached(tmp_path)
+    again = recipes.train(TINY, progress=False, corpus=other)
+    assert len(fits) == 2 and same(again.model, second.model)
+    same_corpus = recipes.train(TINY, progress=False, corpus=CORPUS)
+    assert same(same_corpus.model, first.model)
+
+
 # Another value for every field, so that none is forgotten in the hash.
 OTHER_MODEL = {
     "cell": "lstm",

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -14,7 +15,14 @@ import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from s2s_lib import corpora, recipes
-from tools import every_seed, files, notebooks, repetitions, update_costs
+from tools import (
+    data_quality,
+    every_seed,
+    files,
+    notebooks,
+    repetitions,
+    update_costs,
+)
 from tools.serve import server
 from tools.setup_cell import setup_cell
 from tools.site import clean
@@ -268,3 +276,107 @@ def test_the_stored_seeds_are_those_of_the_results_files():
         for name, kept in models.items():
             run = recipes.load_results(name)[seed]
             assert kept["valid_loss"] == run["history"][-1]["valid_loss"]
+
+
+class Parrot:
+    """Translates pairs that it was trained on, and copies all else."""
+
+    def __init__(self, corpus):
+        self.known = {pair.source: pair.target for pair in corpus.train}
+        self.history = [
+            {"step": 500, "loss": 1.0, "valid_loss": 2.0, "valid_bleu": 3.0}
+            | {"valid_aer": 0.5}
+        ]
+
+    def translate(self, sentences):
+        return [[*self.known.get(tuple(s), s)] for s in sentences]
+
+
+def test_versions_of_the_training_data(monkeypatch):
+    def train(recipe, seed, progress, corpus):
+        return Parrot(corpus)
+
+    monkeypatch.setattr(recipes, "train", train)
+    corpus = data_quality.short_corpus()
+    true = {pair.source: pair.target for pair in corpus.train}
+    made = {
+        name: (pairs(), recipe)
+        for name, pairs, recipe in data_quality.conditions(corpus, 1)
+    }
+
+    def right(name):
+        pairs = made[name][0]
+        return sum(true.get(p.source) == p.target for p in pairs) / len(pairs)
+
+    few = made["pairs-1000"][0]
+    for name, (pairs, recipe) in made.items():
+        assert len(pairs) in (300, 1000, 3000, 5000, 10_000), name
+        assert recipe.training.steps == (1500 if "long" in name else 500)
+    for percent in (10, 30, 50):
+        assert right(f"mispaired-{percent}") == pytest.approx(
+            1 - percent / 100, abs=0.002
+        )
+        assert right(f"untranslated-{percent}") == 1 - percent / 100
+    assert right("filtered-50") > 0.95
+    for name in ("pairs-300", "right-50", "narrow", "mixed", "all-dropout-30"):
+        assert right(name) == 1
+    for name in ("back-translated", "self-trained", "copied"):
+        pairs = made[name][0]
+        assert pairs[:1000] == few and len(pairs) == 10_000
+    targets = {pair.target for pair in corpus.train}
+    for name in ("back-translated", "copied"):
+        assert {pair.target for pair in made[name][0]} == targets
+    assert {p.source for p in made["self-trained"][0]} == true.keys()
+    lengths = [len(pair.source) for pair in made["narrow"][0]]
+    assert max(lengths) == data_quality.SHORT
+    longer = [len(pair.source) > 7 for pair in made["mixed"][0]]
+    assert sum(longer) == 100
+    dropout = [made[f"dropout-{p}"][1].model.dropout for p in (0, 30, 50)]
+    assert dropout == [0, 0.3, 0.5]
+
+
+def test_the_measures_of_one_version(monkeypatch):
+    def train(recipe, seed, progress, corpus):
+        return Parrot(corpus)
+
+    def validate(trained, pairs):
+        return {"valid_loss": float(len(pairs))}
+
+    monkeypatch.setattr(recipes, "train", train)
+    monkeypatch.setattr(recipes, "validate", validate)
+    corpus = data_quality.short_corpus()
+    small = replace(corpus, test=corpus.test[:40])
+    short = [p for p in small.test if len(p.source) <= data_quality.SHORT]
+    assert 5 < len(short) < 35
+    found = data_quality.measure(small, short, data_quality.RECIPE, 0)
+    assert found["pairs"] == found["train_loss"] == len(short)
+    assert found["exact"] == len(short) / 40
+    assert found["copies"] == (40 - len(short)) / 40
+    assert found["short_bleu"] == pytest.approx(100)
+    assert found["long_bleu"] < found["bleu"] < 100
+    assert found["history"] == [[500, 1.0, 2.0, 3.0]]
+    assert found["valid_loss"] == 2 and found["valid_aer"] == 0.5
+
+
+def test_made_sources_beside_the_true_ones():
+    corpus = data_quality.short_corpus()
+    made = corpus.train[:10]
+    made[1] = replace(made[1], source=("the", "cat", "."))
+    found = data_quality.compared(made, corpus)
+    true = corpus.train[1]
+    texts = [true.target_sentence, "the cat.", true.source_sentence]
+    assert found == {"same": 0.9, "examples": [texts]}
+
+
+def test_the_file_of_data_quality_is_of_this_tool():
+    path = ROOT / "results/data-quality.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    corpus = data_quality.short_corpus()
+    assert stored["corpus_fingerprint"] == corpus.fingerprint()
+    kept = recipes.Recipe.from_settings(stored["recipe"])
+    assert kept == data_quality.RECIPE
+    names = [name for name, *_ in data_quality.conditions(corpus, 0)]
+    assert [*stored["seeds"]] == [str(seed) for seed in data_quality.SEEDS]
+    for run in stored["seeds"].values():
+        assert [*run] == names
+        assert {row["valid_bleu"] > 0 for row in run.values()} == {True}

@@ -1,0 +1,227 @@
+"""What training data do to a model: ``results/data-quality.json``.
+
+`python -m tools.data_quality` trains one model on many versions of one small
+corpus: fewer pairs, wrong pairs, short sentences alone, sentences translated
+backwards; and on few pairs with several kinds of regularisation. All else is
+equal, and so is the number of updates, but for the conditions called `long`.
+With numbers after the command it makes these seeds only and keeps the rest
+of the file. Weights that are in the cache are not trained again.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from random import Random
+from typing import Any
+
+from s2s_lib import recipes
+from s2s_lib.corpora import ParallelCorpus
+from s2s_lib.grammar import SentencePair, generate
+from s2s_lib.pairs import (
+    back_translated,
+    mispaired,
+    most_plausible,
+    turned,
+    untranslated,
+)
+
+SEEDS = range(4)
+SHORT = 7  # tokens of a source that is called short; the longest have 12
+FEW = 1000  # pairs, where there are few
+EXAMPLES = 6  # back-translations that are quoted
+_AFTER = recipes.RECIPES["dot-after"]
+RECIPE = replace(_AFTER, training=replace(_AFTER.training, evaluate_every=50))
+
+Pairs = Sequence[SentencePair]
+
+
+def short_corpus() -> ParallelCorpus:
+    """Pairs of 4 to 12 source tokens, all different; split in three."""
+    pairs = generate(11_500, seed=16, max_tokens=12)
+    splits = pairs[:10_000], pairs[10_000:10_500], pairs[10_500:]
+    return ParallelCorpus("generated", "en", "fr", *splits)
+
+
+def change(
+    model: dict[str, Any] | None = None, **training: Any
+) -> recipes.Recipe:
+    """`RECIPE` with other settings."""
+    return replace(
+        RECIPE,
+        model=replace(RECIPE.model, **(model or {})),
+        training=replace(RECIPE.training, **training),
+    )
+
+
+def conditions(
+    corpus: ParallelCorpus, seed: int
+) -> Iterator[tuple[str, Callable[[], Pairs], recipes.Recipe]]:
+    """Name, a function that makes the training pairs, recipe; one by one."""
+    pairs = corpus.train
+    drawn = Random(seed).sample(pairs, len(pairs))
+    few, rest = drawn[:FEW], drawn[FEW:]
+    for count in (300, FEW, 3000, len(pairs)):
+        yield f"pairs-{count}", lambda n=count: drawn[:n], RECIPE
+    for percent in (0, 30, 50):
+        recipe = change({"dropout": percent / 100})
+        yield f"dropout-{percent}", lambda: few, recipe
+    yield "smoothing", lambda: few, change(label_smoothing=0.1)
+    small = {"hidden_size": 64, "embedding_size": 32}
+    yield "small", lambda: few, change(small)
+    for percent in (10, 30, 50):
+        recipe = change({"dropout": percent / 100}, steps=1500)
+        yield f"long-dropout-{percent}", lambda: few, recipe
+    for percent in (0, 30):
+        recipe = change({"dropout": percent / 100})
+        yield f"all-dropout-{percent}", lambda: pairs, recipe
+    for percent in (10, 30, 50):
+        for name, spoil in (
+            ("mispaired", mispaired),
+            ("untranslated", untranslated),
+        ):
+            yield (
+                f"{name}-{percent}",
+                lambda f=spoil, p=percent: f(pairs, p / 100, seed),
+                RECIPE,
+            )
+    for name, spoil in (
+        ("mispaired", mispaired),
+        ("untranslated", untranslated),
+    ):
+        yield (
+            f"long-{name}-50",
+            lambda f=spoil: f(pairs, 0.5, seed),
+            change(steps=1500),
+        )
+
+    wrong = mispaired(pairs, 0.5, seed)
+    right = [a for a, b in zip(pairs, wrong, strict=True) if a is b]
+    yield "filtered-50", lambda: most_plausible(wrong, 0.5), RECIPE
+    yield "right-50", lambda: right, RECIPE
+    short = [pair for pair in drawn if len(pair.source) <= SHORT]
+    long = [pair for pair in drawn if len(pair.source) > SHORT]
+    yield "narrow", lambda: short[:FEW], RECIPE
+    tenth = FEW // 10
+    yield "mixed", lambda: short[: FEW - tenth] + long[:tenth], RECIPE
+
+    def backwards() -> recipes.Trained:
+        other = ParallelCorpus(
+            "generated", "fr", "en", turned(few), turned(corpus.valid), []
+        )
+        recipe = change({"dropout": 0.3})
+        return recipes.train(recipe, seed, False, corpus=other)
+
+    def forwards() -> recipes.Trained:
+        recipe = change({"dropout": 0.3})
+        only = replace(corpus, train=few)
+        return recipes.train(recipe, seed, False, corpus=only)
+
+    yield (
+        "back-translated",
+        lambda: few + back_translated(rest, backwards().translate),
+        RECIPE,
+    )
+    yield (
+        "self-trained",
+        lambda: (
+            few + turned(back_translated(turned(rest), forwards().translate))
+        ),
+        RECIPE,
+    )
+    yield "copied", lambda: few + untranslated(turned(rest), 1.0), RECIPE
+
+
+def measure(
+    corpus: ParallelCorpus, pairs: Pairs, recipe: recipes.Recipe, seed: int
+) -> dict[str, Any]:
+    """Train on `pairs`, and score on the splits of `corpus`.
+
+    Returns:
+        pairs (how many), train_loss (of the first 500 of them, in evaluation
+        mode) and valid_loss in nats per token, valid_bleu, valid_aer,
+        bleu and exact of the test split, short_bleu and long_bleu of its
+        sources of at most and of more than `SHORT` tokens, copies (share of
+        its outputs that are the source), and history, in short.
+    """
+    trained = recipes.train(
+        recipe, seed, False, corpus=replace(corpus, train=list(pairs))
+    )
+    lengths = [(1, SHORT), (SHORT + 1, 12)]
+    sources = [list(pair.source) for pair in corpus.test]
+    outputs = trained.translate(sources)
+    same = [
+        out == source for out, source in zip(outputs, sources, strict=True)
+    ]
+    texts = [recipes.detokenize(tokens) for tokens in outputs]
+    references = [pair.target_sentence for pair in corpus.test]
+    exact = [a == b for a, b in zip(texts, references, strict=True)]
+    short, long = recipes.bleu_by_length(
+        texts, references, list(map(len, sources)), lengths
+    )
+    last = trained.history[-1]
+    names = ("step", "loss", "valid_loss", "valid_bleu")
+    return {
+        "pairs": len(pairs),
+        "train_loss": recipes.validate(trained, pairs[:500])["valid_loss"],
+        **{name: last[name] for name in names[2:]},
+        "valid_aer": last["valid_aer"],
+        "bleu": recipes.bleu(texts, references).score,
+        "short_bleu": short,
+        "long_bleu": long,
+        "exact": sum(exact) / len(exact),
+        "copies": sum(same) / len(same),
+        "history": [[row[name] for name in names] for row in trained.history],
+    }
+
+
+def compared(pairs: Pairs, corpus: ParallelCorpus) -> dict[str, Any]:
+    """Made sources beside those that the corpus has for their targets.
+
+    Returns:
+        same, the share that the corpus has; and examples, the first that it
+        has not: target, made source and true source as text.
+    """
+    known = {(pair.source, pair.target) for pair in corpus.train}
+    true = {pair.target: pair.source_sentence for pair in corpus.train}
+    other = [p for p in pairs if (p.source, p.target) not in known]
+    return {
+        "same": 1 - len(other) / len(pairs),
+        "examples": [
+            [p.target_sentence, p.source_sentence, true[p.target]]
+            for p in other[:EXAMPLES]
+        ],
+    }
+
+
+def main(seeds: Sequence[int]) -> None:
+    """Make these seeds, and write the file after each."""
+    corpus = short_corpus()
+    about = {
+        "command": "python -m tools.data_quality",
+        "corpus_fingerprint": corpus.fingerprint(),
+        "recipe": asdict(RECIPE),
+    }
+    path = recipes.results_dir() / "data-quality.json"
+    for seed in seeds:
+        found = {}
+        for name, make, recipe in conditions(corpus, seed):
+            pairs = make()
+            found[name] = measure(corpus, pairs, recipe, seed)
+            if name == "back-translated":
+                found[name] |= compared(pairs[FEW:], corpus)
+            print(seed, name, f"{found[name]['bleu']:.1f}", flush=True)
+        kept = {}
+        if path.exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))["seeds"]
+        kept[str(seed)] = recipes.rounded(found)
+        kept = {key: kept[key] for key in sorted(kept, key=int)}
+        text = json.dumps(
+            about | {"seeds": kept}, indent=1, ensure_ascii=False
+        )
+        path.write_text(text + "\n", encoding="utf-8")
+    print(path)
+
+
+if __name__ == "__main__":
+    main([int(seed) for seed in sys.argv[1:]] or SEEDS)
