@@ -22,10 +22,13 @@ Translate = Callable[[list[tuple[str, ...]]], list[list[str]]]
 
 
 def _drawn(pairs: Sequence[SentencePair], share: float, seed: int) -> list:
+    return Random(seed).sample(range(len(pairs)), _part(pairs, share))
+
+
+def _part(pairs: Sequence[SentencePair], share: float) -> int:
     if not 0 <= share <= 1:
         raise ValueError(f"share must be from 0 to 1, not {share}")
-    count = round(share * len(pairs))
-    return Random(seed).sample(range(len(pairs)), count)
+    return round(share * len(pairs))
 
 
 def mispaired(
@@ -34,19 +37,31 @@ def mispaired(
     """Some sources with the target of another pair.
 
     All targets stay in the list: those of the drawn pairs go round. With two
-    equal ones among them, a pair may still be right.
+    equal ones among them, a pair may still be right. Links and classes of
+    the drawn pairs are left out.
 
     Args:
-        share: of the pairs, from 0 to 1; they are drawn by chance.
+        share: of the pairs, from 0 to 1, rounded to whole pairs; they are
+            drawn by chance.
         seed: of the draw.
 
     Raises:
-        ValueError: if the share is out of range.
+        ValueError: if the share is out of range, or is one pair alone.
     """
     changed = list(pairs)
     drawn = _drawn(pairs, share, seed)
+    if len(drawn) == 1:
+        raise ValueError(
+            f"share={share} of {len(pairs)} pairs is one pair, and a target "
+            "can go to another pair only; give a larger share or more pairs"
+        )
     for i, j in zip(drawn, drawn[1:] + drawn[:1], strict=True):
-        changed[i] = SentencePair(pairs[i].source, pairs[j].target)
+        changed[i] = SentencePair(
+            pairs[i].source,
+            pairs[j].target,
+            source_text=pairs[i].source_text,
+            target_text=pairs[j].target_text,
+        )
     return changed
 
 
@@ -55,8 +70,11 @@ def untranslated(
 ) -> list[SentencePair]:
     """Some sources with themselves as targets (`khayrallah2018`).
 
+    Links and classes of the drawn pairs are left out.
+
     Args:
-        share: of the pairs, from 0 to 1; they are drawn by chance.
+        share: of the pairs, from 0 to 1, rounded to whole pairs; they are
+            drawn by chance.
         seed: of the draw.
 
     Raises:
@@ -64,7 +82,10 @@ def untranslated(
     """
     changed = list(pairs)
     for i in _drawn(pairs, share, seed):
-        changed[i] = SentencePair(pairs[i].source, pairs[i].source)
+        source, text = pairs[i].source, pairs[i].source_text
+        changed[i] = SentencePair(
+            source, source, source_text=text, target_text=text
+        )
     return changed
 
 
@@ -96,6 +117,8 @@ def back_translated(
 ) -> list[SentencePair]:
     """True targets with sources that a model made (`sennrich2016`).
 
+    There are no links or classes. A model may make an empty source.
+
     Args:
         pairs: only their targets are read.
         translate: from the language of the targets, such as
@@ -104,7 +127,7 @@ def back_translated(
     """
     sources = translate([pair.target for pair in pairs])
     return [
-        SentencePair(tuple(source), pair.target)
+        SentencePair(tuple(source), pair.target, target_text=pair.target_text)
         for source, pair in zip(sources, pairs, strict=True)
     ]
 
@@ -143,7 +166,8 @@ def model_1(
 
     Model 1 without its empty word: each target word comes from one source
     word, and every position is equally probable. Expectation maximisation
-    starts from equal probabilities.
+    starts from equal probabilities. Three tables of 8 bytes for each
+    combination of two words of the vocabularies have to fit into memory.
 
     Args:
         rounds: of expectation and maximisation.
@@ -202,31 +226,35 @@ def plausibility(
         if pair.source and pair.target:
             e = torch.tensor(source_vocab.encode(pair.source))
             f = torch.tensor(target_vocab.encode(pair.target))
-            p = table[e][:, f].mean(0)  # p: (T',)
+            p = table[e[:, None], f].mean(0)  # p: (T',)
             scores[i] = p.clamp(min=UNSEEN).log().mean()
     return scores
 
 
 def most_plausible(
-    pairs: Sequence[SentencePair], share: float, rounds: int = 10
+    pairs: Sequence[SentencePair],
+    share: float,
+    rounds: int = 10,
+    min_count: int = 1,
 ) -> list[SentencePair]:
-    """The pairs that explain each other best, in their order.
+    """The pairs whose targets their sources explain best, in their order.
 
     `model_1` learns from all of them, the wrong ones too, and judges each.
 
     Args:
-        share: of the pairs to keep, from 0 to 1.
+        share: of the pairs to keep, from 0 to 1, rounded to whole pairs.
         rounds: of `model_1`.
+        min_count: words that come less often share one row or column of the
+            table; it saves memory where there are very many words.
 
     Raises:
         ValueError: if the share is out of range, or as `model_1`.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must be from 0 to 1, not {share}")
+    count = _part(pairs, share)
     vocabs = (
-        Vocabulary.build(pair.source for pair in pairs),
-        Vocabulary.build(pair.target for pair in pairs),
+        Vocabulary.build((pair.source for pair in pairs), min_count),
+        Vocabulary.build((pair.target for pair in pairs), min_count),
     )
     table, _ = model_1(pairs, *vocabs, rounds)
     best = np.argsort(-plausibility(pairs, table, *vocabs), kind="stable")
-    return [pairs[i] for i in sorted(best[: round(share * len(pairs))])]
+    return [pairs[i] for i in sorted(best[:count])]

@@ -329,20 +329,32 @@ def train(
         seed: of the weights, the order of the data and dropout.
         progress: show a bar on standard error.
         device: where to train; the weights of one device serve on another.
-        corpus: train on this one, and not on that of the recipe.
+        corpus: train and validate on this one, and not on that of the
+            recipe. What the recipe says of the pairs, such as `num_train`,
+            `max_tokens` and `min_count`, holds for it too. The recipe of
+            the result has its name and languages.
 
     Raises:
         KeyError: if there is no recipe of that name.
         CheckpointError: if the file in the cache is damaged.
         OSError: if the weights could not be kept; nothing is trained then.
+        ValueError: if the corpus has no pairs to train on or to validate
+            with.
     """
     name, recipe = _named(recipe)
     recipe = replace(recipe, training=replace(recipe.training, seed=seed))
-    if corpus is None:
-        corpus = corpus_of(recipe)
-    else:
-        name = "own"
+    own = corpus
+    # Its lists may have changed: a new object has a fingerprint of its own.
+    corpus = corpus_of(recipe) if own is None else replace(own)
+    if not corpus.valid:
+        raise ValueError(
+            f"{corpus.name!r} has no validation pairs, and the model is "
+            "scored on them during the training; give it some"
+        )
     trained = build(recipe, corpus, seed)
+    if own is not None:
+        pair = f"{corpus.source_language}-{corpus.target_language}"
+        trained.recipe = replace(recipe, corpus=corpus.name, pair=pair)
     trained.model.to(device)
     stem = f"{name}-seed{seed}-{fingerprint(recipe, seed, corpus)}"
     path = cache_dir() / "models" / f"{stem}.safetensors"

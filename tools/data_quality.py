@@ -4,20 +4,26 @@
 corpus: fewer pairs, wrong pairs, short sentences alone, sentences translated
 backwards; and on few pairs with several kinds of regularisation. All else is
 equal, and so is the number of updates, but for the conditions called `long`.
-With numbers after the command it makes these seeds only and keeps the rest
-of the file. Weights that are in the cache are not trained again.
+The vocabularies are those of the training pairs, so a model has some more
+rows where words of one language stand on the side of the other. With numbers
+after the command it makes these seeds only and keeps the rest of the file.
+Weights that are in the cache are not trained again.
 """
 
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
+from pathlib import Path
 from random import Random
+from statistics import fmean
 from typing import Any
 
 from s2s_lib import recipes
 from s2s_lib.corpora import ParallelCorpus
 from s2s_lib.grammar import SentencePair, generate
+from s2s_lib.metrics import bleu
 from s2s_lib.pairs import (
     back_translated,
     mispaired,
@@ -25,6 +31,7 @@ from s2s_lib.pairs import (
     turned,
     untranslated,
 )
+from s2s_lib.vocab import detokenize
 
 SEEDS = range(4)
 SHORT = 7  # tokens of a source that is called short; the longest have 12
@@ -40,7 +47,7 @@ def short_corpus() -> ParallelCorpus:
     """Pairs of 4 to 12 source tokens, all different; split in three."""
     pairs = generate(11_500, seed=16, max_tokens=12)
     splits = pairs[:10_000], pairs[10_000:10_500], pairs[10_500:]
-    return ParallelCorpus("generated", "en", "fr", *splits)
+    return ParallelCorpus("short", "en", "fr", *splits)
 
 
 def change(
@@ -54,6 +61,15 @@ def change(
     )
 
 
+def changes(recipe: recipes.Recipe) -> dict[str, Any]:
+    """Which settings a recipe has otherwise than `RECIPE`."""
+    found = {}
+    for part in ("model", "training"):
+        ours, theirs = asdict(RECIPE)[part], asdict(recipe)[part]
+        found |= {k: theirs[k] for k in ours if theirs[k] != ours[k]}
+    return found
+
+
 def conditions(
     corpus: ParallelCorpus, seed: int
 ) -> Iterator[tuple[str, Callable[[], Pairs], recipes.Recipe]]:
@@ -61,8 +77,9 @@ def conditions(
     pairs = corpus.train
     drawn = Random(seed).sample(pairs, len(pairs))
     few, rest = drawn[:FEW], drawn[FEW:]
-    for count in (300, FEW, 3000, len(pairs)):
+    for count in (300, FEW, 3000):
         yield f"pairs-{count}", lambda n=count: drawn[:n], RECIPE
+    yield f"pairs-{len(pairs)}", lambda: pairs, RECIPE
     for percent in (0, 30, 50):
         recipe = change({"dropout": percent / 100})
         yield f"dropout-{percent}", lambda: few, recipe
@@ -99,6 +116,7 @@ def conditions(
     right = [a for a, b in zip(pairs, wrong, strict=True) if a is b]
     yield "filtered-50", lambda: most_plausible(wrong, 0.5), RECIPE
     yield "right-50", lambda: right, RECIPE
+    yield "long-right-50", lambda: right, change(steps=1500)
     short = [pair for pair in drawn if len(pair.source) <= SHORT]
     long = [pair for pair in drawn if len(pair.source) > SHORT]
     yield "narrow", lambda: short[:FEW], RECIPE
@@ -107,7 +125,7 @@ def conditions(
 
     def backwards() -> recipes.Trained:
         other = ParallelCorpus(
-            "generated", "fr", "en", turned(few), turned(corpus.valid), []
+            "turned", "fr", "en", turned(few), turned(corpus.valid), []
         )
         recipe = change({"dropout": 0.3})
         return recipes.train(recipe, seed, False, corpus=other)
@@ -132,66 +150,105 @@ def conditions(
     yield "copied", lambda: few + untranslated(turned(rest), 1.0), RECIPE
 
 
+def _sides(pair: SentencePair) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return pair.source, pair.target
+
+
 def measure(
     corpus: ParallelCorpus, pairs: Pairs, recipe: recipes.Recipe, seed: int
 ) -> dict[str, Any]:
     """Train on `pairs`, and score on the splits of `corpus`.
 
     Returns:
-        pairs (how many), train_loss (of the first 500 of them, in evaluation
-        mode) and valid_loss in nats per token, valid_bleu, valid_aer,
+        changes (what the recipe has otherwise than `RECIPE`), pairs (how
+        many), train_loss (of 500 of them, drawn, without dropout) and
+        valid_loss in nats per token, valid_bleu, valid_aer,
         bleu and exact of the test split, short_bleu and long_bleu of its
-        sources of at most and of more than `SHORT` tokens, copies (share of
-        its outputs that are the source), and history, in short.
+        sources of at most and of more than `SHORT` tokens, known_long (the
+        share of these longer ones whose words, and those of the reference,
+        are all in the training pairs) and known_long_bleu, of them alone
+        (None if there are none);
+        copies (share of its outputs that are the source), and history, in
+        short.
     """
     trained = recipes.train(
         recipe, seed, False, corpus=replace(corpus, train=list(pairs))
     )
-    lengths = [(1, SHORT), (SHORT + 1, 12)]
-    sources = [list(pair.source) for pair in corpus.test]
-    outputs = trained.translate(sources)
-    same = [
-        out == source for out, source in zip(outputs, sources, strict=True)
+    outputs = trained.translate([pair.source for pair in corpus.test])
+    scored = list(zip(outputs, corpus.test, strict=True))
+    short = [(out, p) for out, p in scored if len(p.source) <= SHORT]
+    long = [(out, p) for out, p in scored if len(p.source) > SHORT]
+    sources = set(chain.from_iterable(pair.source for pair in pairs))
+    targets = set(chain.from_iterable(pair.target for pair in pairs))
+    known = [
+        (out, p)
+        for out, p in long
+        if sources.issuperset(p.source) and targets.issuperset(p.target)
     ]
-    texts = [recipes.detokenize(tokens) for tokens in outputs]
-    references = [pair.target_sentence for pair in corpus.test]
-    exact = [a == b for a, b in zip(texts, references, strict=True)]
-    short, long = recipes.bleu_by_length(
-        texts, references, list(map(len, sources)), lengths
-    )
     last = trained.history[-1]
+    part = Random(seed).sample(pairs, min(500, len(pairs)))
     names = ("step", "loss", "valid_loss", "valid_bleu")
     return {
+        "changes": changes(recipe),
         "pairs": len(pairs),
-        "train_loss": recipes.validate(trained, pairs[:500])["valid_loss"],
+        "train_loss": recipes.validate(trained, part)["valid_loss"],
         **{name: last[name] for name in names[2:]},
         "valid_aer": last["valid_aer"],
-        "bleu": recipes.bleu(texts, references).score,
-        "short_bleu": short,
-        "long_bleu": long,
-        "exact": sum(exact) / len(exact),
-        "copies": sum(same) / len(same),
+        "bleu": _bleu(scored),
+        "short_bleu": _bleu(short),
+        "long_bleu": _bleu(long),
+        "known_long": len(known) / len(long),
+        "known_long_bleu": _bleu(known) if known else None,
+        "exact": fmean(tuple(out) == p.target for out, p in scored),
+        "copies": fmean(tuple(out) == p.source for out, p in scored),
         "history": [[row[name] for name in names] for row in trained.history],
     }
 
 
-def compared(pairs: Pairs, corpus: ParallelCorpus) -> dict[str, Any]:
-    """Made sources beside those that the corpus has for their targets.
+def _bleu(scored: Sequence[tuple[list[str], SentencePair]]) -> float:
+    return bleu(
+        [detokenize(output) for output, _ in scored],
+        [pair.target_sentence for _, pair in scored],
+    ).score
+
+
+def known_share(pairs: Pairs, corpus: ParallelCorpus) -> float:
+    """The share of made pairs that the corpus has, word for word."""
+    known = {_sides(pair) for pair in corpus.train}
+    return sum(_sides(pair) in known for pair in pairs) / len(pairs)
+
+
+def examples(pairs: Pairs, corpus: ParallelCorpus) -> list[list[str]]:
+    """The first made sources that the corpus has not, for true targets.
 
     Returns:
-        same, the share that the corpus has; and examples, the first that it
-        has not: target, made source and true source as text.
+        Texts of target, made source and true source.
     """
-    known = {(pair.source, pair.target) for pair in corpus.train}
+    known = {_sides(pair) for pair in corpus.train}
     true = {pair.target: pair.source_sentence for pair in corpus.train}
-    other = [p for p in pairs if (p.source, p.target) not in known]
-    return {
-        "same": 1 - len(other) / len(pairs),
-        "examples": [
-            [p.target_sentence, p.source_sentence, true[p.target]]
-            for p in other[:EXAMPLES]
-        ],
-    }
+    other = [pair for pair in pairs if _sides(pair) not in known]
+    return [
+        [p.target_sentence, p.source_sentence, true[p.target]]
+        for p in other[:EXAMPLES]
+    ]
+
+
+def _kept(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """The seeds that are in the file.
+
+    Raises:
+        SystemExit: if they were made with other settings.
+    """
+    if not path.exists():
+        return {}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    seeds = stored.pop("seeds")
+    if stored != about:
+        raise SystemExit(
+            f"{path} was made with another recipe or corpus: move it away, "
+            "and make all seeds again"
+        )
+    return seeds
 
 
 def main(seeds: Sequence[int]) -> None:
@@ -208,12 +265,12 @@ def main(seeds: Sequence[int]) -> None:
         for name, make, recipe in conditions(corpus, seed):
             pairs = make()
             found[name] = measure(corpus, pairs, recipe, seed)
+            if name in ("back-translated", "self-trained"):
+                found[name]["same"] = known_share(pairs[FEW:], corpus)
             if name == "back-translated":
-                found[name] |= compared(pairs[FEW:], corpus)
+                found[name]["examples"] = examples(pairs[FEW:], corpus)
             print(seed, name, f"{found[name]['bleu']:.1f}", flush=True)
-        kept = {}
-        if path.exists():
-            kept = json.loads(path.read_text(encoding="utf-8"))["seeds"]
+        kept = _kept(path, about)
         kept[str(seed)] = recipes.rounded(found)
         kept = {key: kept[key] for key in sorted(kept, key=int)}
         text = json.dumps(

@@ -124,17 +124,42 @@ def test_a_name_and_an_unknown_name(fits, tmp_path):
 
 def test_another_corpus_than_that_of_the_recipe(fits, tmp_path):
     first = recipes.train("tiny", progress=False)
-    other = replace(CORPUS, train=CORPUS.train[:20])
+    other = replace(
+        CORPUS,
+        name="mine",
+        train=CORPUS.train[:20],
+        valid=OTHER_CORPUS.valid,
+    )
     second = recipes.train("tiny", progress=False, corpus=other)
     assert len(fits) == 2 and len(fits[1][1]) == 20
     assert second.corpus_fingerprint == other.fingerprint()
     assert first.corpus_fingerprint == CORPUS.fingerprint()
-    stem = f"own-seed0-{recipes.fingerprint(TINY, 0, other)}"
+    assert (second.recipe.corpus, second.recipe.pair) == ("mine", "en-fr")
+    loss = recipes.validate(second, other.valid)["valid_loss"]
+    assert second.history[-1]["valid_loss"] == pytest.approx(loss)
+    stem = f"tiny-seed0-{recipes.fingerprint(TINY, 0, other)}"
     assert f"{stem}.safetensors" in cached(tmp_path)
-    again = recipes.train(TINY, progress=False, corpus=other)
-    assert len(fits) == 2 and same(again.model, second.model)
-    same_corpus = recipes.train(TINY, progress=False, corpus=CORPUS)
-    assert same(same_corpus.model, first.model)
+    again = recipes.train("tiny", progress=False, corpus=other)
+    assert same(again.model, second.model)
+    assert again.recipe == second.recipe
+    same_corpus = recipes.train("tiny", progress=False, corpus=CORPUS)
+    assert len(fits) == 2 and same(same_corpus.model, first.model)
+
+
+def test_a_corpus_that_has_grown_is_another_one(fits):
+    mine = replace(CORPUS, train=CORPUS.train[:20])
+    before = mine.fingerprint()
+    recipes.train(TINY, progress=False, corpus=mine)
+    mine.train.extend(CORPUS.train[:20])  # the vocabulary stays
+    trained = recipes.train(TINY, progress=False, corpus=mine)
+    assert len(fits) == 2 and trained.corpus_fingerprint != before
+
+
+def test_a_corpus_without_validation_pairs_is_refused(fits):
+    mine = replace(CORPUS, name="mine", valid=[])
+    with pytest.raises(ValueError, match="'mine' has no validation pairs"):
+        recipes.train(TINY, progress=False, corpus=mine)
+    assert not fits
 
 
 # Another value for every field, so that none is forgotten in the hash.

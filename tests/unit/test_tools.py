@@ -293,7 +293,10 @@ class Parrot:
 
 
 def test_versions_of_the_training_data(monkeypatch):
+    helpers = []
+
     def train(recipe, seed, progress, corpus):
+        helpers.append((len(corpus.train), recipe.model.dropout))
         return Parrot(corpus)
 
     monkeypatch.setattr(recipes, "train", train)
@@ -323,6 +326,9 @@ def test_versions_of_the_training_data(monkeypatch):
     for name in ("back-translated", "self-trained", "copied"):
         pairs = made[name][0]
         assert pairs[:1000] == few and len(pairs) == 10_000
+        # What the helping model was not trained on it cannot know.
+        assert right(name) == pytest.approx(0.1, abs=0.01)
+    assert helpers == [(1000, 0.3)] * 2
     targets = {pair.target for pair in corpus.train}
     for name in ("back-translated", "copied"):
         assert {pair.target for pair in made[name][0]} == targets
@@ -333,6 +339,10 @@ def test_versions_of_the_training_data(monkeypatch):
     assert sum(longer) == 100
     dropout = [made[f"dropout-{p}"][1].model.dropout for p in (0, 30, 50)]
     assert dropout == [0, 0.3, 0.5]
+    assert data_quality.changes(made["long-dropout-50"][1]) == {
+        "dropout": 0.5,
+        "steps": 1500,
+    }
 
 
 def test_the_measures_of_one_version(monkeypatch):
@@ -356,16 +366,21 @@ def test_the_measures_of_one_version(monkeypatch):
     assert found["long_bleu"] < found["bleu"] < 100
     assert found["history"] == [[500, 1.0, 2.0, 3.0]]
     assert found["valid_loss"] == 2 and found["valid_aer"] == 0.5
+    assert 0 <= found["known_long"] < 0.3  # 13 pairs have few words
+    many = corpus.train[:3000]
+    found = data_quality.measure(small, many, data_quality.RECIPE, 0)
+    assert found["known_long"] == 1
+    assert found["known_long_bleu"] == found["long_bleu"]
 
 
 def test_made_sources_beside_the_true_ones():
     corpus = data_quality.short_corpus()
     made = corpus.train[:10]
     made[1] = replace(made[1], source=("the", "cat", "."))
-    found = data_quality.compared(made, corpus)
+    assert data_quality.known_share(made, corpus) == 0.9
     true = corpus.train[1]
     texts = [true.target_sentence, "the cat.", true.source_sentence]
-    assert found == {"same": 0.9, "examples": [texts]}
+    assert data_quality.examples(made, corpus) == [texts]
 
 
 def test_the_file_of_data_quality_is_of_this_tool():
@@ -375,8 +390,38 @@ def test_the_file_of_data_quality_is_of_this_tool():
     assert stored["corpus_fingerprint"] == corpus.fingerprint()
     kept = recipes.Recipe.from_settings(stored["recipe"])
     assert kept == data_quality.RECIPE
-    names = [name for name, *_ in data_quality.conditions(corpus, 0)]
+    wanted = {
+        name: data_quality.changes(recipe)
+        for name, _, recipe in data_quality.conditions(corpus, 0)
+    }
     assert [*stored["seeds"]] == [str(seed) for seed in data_quality.SEEDS]
     for run in stored["seeds"].values():
-        assert [*run] == names
-        assert {row["valid_bleu"] > 0 for row in run.values()} == {True}
+        assert {name: row["changes"] for name, row in run.items()} == wanted
+        for row in run.values():
+            steps = row["changes"].get("steps", 500)
+            assert row["history"][-1][0] == steps and row["valid_bleu"] > 0
+
+
+def test_seeds_are_added_to_a_file_of_the_same_settings(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(recipes, "results_dir", lambda: tmp_path)
+    monkeypatch.setattr(
+        data_quality,
+        "conditions",
+        lambda corpus, seed: [("one", list, data_quality.RECIPE)],
+    )
+    monkeypatch.setattr(
+        data_quality, "measure", lambda *args: {"bleu": args[-1] + 1 / 3}
+    )
+    path = tmp_path / "data-quality.json"
+    data_quality.main([3])
+    data_quality.main([0])
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    assert [*stored["seeds"]] == ["0", "3"]
+    assert stored["seeds"]["3"] == {"one": {"bleu": 3.33333}}
+    path.write_text(json.dumps(stored | {"recipe": {}}), encoding="utf-8")
+    before = path.read_bytes()
+    with pytest.raises(SystemExit, match="another recipe or corpus"):
+        data_quality.main([1])
+    assert path.read_bytes() == before
