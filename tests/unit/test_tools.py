@@ -15,6 +15,7 @@ import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from s2s_lib import corpora, recipes
+from s2s_lib.pairs import turned, untranslated
 from tools import (
     data_quality,
     every_seed,
@@ -371,6 +372,10 @@ def test_the_measures_of_one_version(monkeypatch):
     found = data_quality.measure(small, many, data_quality.RECIPE, 0)
     assert found["known_long"] == 1
     assert found["known_long_bleu"] == found["long_bleu"]
+    # One side known is not enough.
+    for one_side in (untranslated(many, 1.0), untranslated(turned(many), 1.0)):
+        found = data_quality.measure(small, one_side, data_quality.RECIPE, 0)
+        assert found["known_long"] == 0 and found["known_long_bleu"] is None
 
 
 def test_made_sources_beside_the_true_ones():
