@@ -1286,6 +1286,24 @@ RECIPES: dict[str, Recipe] = {
         )
         for pair in ("en-fr", "en-de")
     },
+    # And in updates of half the size, as the recurrent models have them: half
+    # the positions, twice the updates, three quarters of the rate.
+    **{
+        f"benchmark-small-batch-{length}{pair}": _change(
+            TINY,
+            {},
+            {
+                "steps": steps,
+                "batch_tokens": 2048,
+                "learning_rate": 3e-3,
+                "warmup": 800,
+                "evaluate_every": steps // 40,
+            },
+            pair=pair,
+        )
+        for length, steps in {"": 8000, "long-": 16_000}.items()
+        for pair in ("en-fr", "en-de")
+    },
     # The same made small, on the short sentences of the generated corpus: a
     # minute at most. That is too short to need dropout, and the mean of the
     # weights would take more evaluations than there is time for.
