@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks import workload
-from s2s_lib.recipes import RECIPES
+from s2s_lib.catalogue import RECIPES
 from s2s_lib.training import fit
 from s2s_lib.transformer import TransformerModel
 

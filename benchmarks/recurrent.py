@@ -9,7 +9,8 @@ from benchmarks.peers import import_d2l
 from benchmarks.timing import Row, compare
 from s2s_lib import corpora
 from s2s_lib.batches import Batch, encode_pairs, make_batches, pad
-from s2s_lib.recipes import PLAIN, build
+from s2s_lib.catalogue import PLAIN
+from s2s_lib.models import build
 from s2s_lib.recurrent import Encoder, RecurrentConfig
 from s2s_lib.search import greedy
 from s2s_lib.training import masked_cross_entropy

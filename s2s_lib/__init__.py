@@ -1,1 +1,15 @@
-"""The library of the book: sequence-to-sequence models, made to be read."""
+"""The library of the book: sequence-to-sequence models, made to be read.
+
+Its modules from the ground up; each imports only from those before it, and
+its own first line says what it does.
+
+- Text: `vocab`, `subwords`, `lexicon`, `grammar`, `captions`, `corpora`,
+  `pairs`, `batches`, `streams`
+- Models: `additive`, `attention`, `embeddings`, `recurrent`, `transformer`,
+  `hard`, `bugs`
+- Training: `losses`, `modes`, `storage`, `training`
+- Use: `search`, `metrics`, `errors`
+- The trainings of the book: `catalogue`, `models`, `evaluation`, `recipes`
+- Pages: `plots`, `explorer`, `listing`, `page`
+- The command line: `cli`
+"""

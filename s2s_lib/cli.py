@@ -25,19 +25,17 @@ from typing import Any
 
 import torch
 
-from s2s_lib import corpora, recipes, search, streams
+from s2s_lib import corpora, evaluation, models, recipes, search, streams
 from s2s_lib.batches import EncodedPair, encode_pairs
 from s2s_lib.grammar import SentencePair
 from s2s_lib.recurrent import RecurrentConfig
+from s2s_lib.storage import CheckpointError, load_tensors, temporary_of
 from s2s_lib.training import (
     PRECISIONS,
-    CheckpointError,
     TrainingConfig,
     TrainingError,
     fit,
     join,
-    load_tensors,
-    temporary_of,
 )
 from s2s_lib.transformer import TransformerConfig
 from s2s_lib.vocab import detokenize, tokenize
@@ -372,7 +370,7 @@ def _train(args: argparse.Namespace) -> int:
     else:
         corpus = recipes.corpus_of(recipe)
         count = f"{len(corpus.train):,} training pairs"
-    trained = recipes.build(recipe, corpus, recipe.training.seed)
+    trained = models.build(recipe, corpus, recipe.training.seed)
     trained.recipe = replace(recipe, corpus=_from_anywhere(args.corpus))
     if shards:
         trained.corpus_fingerprint = STREAMED + trained.corpus_fingerprint
@@ -405,7 +403,7 @@ def _train(args: argparse.Namespace) -> int:
             _say(f"{args.out} is there already and will be replaced")
 
     def report(_) -> dict[str, float]:
-        scores = recipes.validate(trained, corpus.valid)
+        scores = evaluation.validate(trained, corpus.valid)
         _say("  ".join(f"{key} {value:.3f}" for key, value in scores.items()))
         return scores
 
@@ -421,7 +419,7 @@ def _train(args: argparse.Namespace) -> int:
         precision=args.precision,
     )
     if main:
-        recipes.save(args.out, trained)
+        models.save(args.out, trained)
         checkpoint.unlink(missing_ok=True)
         _say(f"wrote {args.out}")
     accelerator.wait_for_everyone()
@@ -473,9 +471,9 @@ def _options(args: argparse.Namespace) -> dict:
     }
 
 
-def _load(args: argparse.Namespace) -> recipes.Trained:
+def _load(args: argparse.Namespace) -> models.Trained:
     device = _device(args.device)
-    trained = recipes.load(args.model)
+    trained = models.load(args.model)
     trained.model.to(device)
     return trained
 
@@ -551,7 +549,7 @@ def _translate(args: argparse.Namespace) -> int:
 
 def _found(
     args: argparse.Namespace,
-    trained: recipes.Trained,
+    trained: models.Trained,
     sentences: list[list[str]],
     done: int,
 ) -> Iterator[list[search.Hypothesis]]:
@@ -580,7 +578,7 @@ def _found(
     yield from _found(args, trained, sentences[half:], done + half)
 
 
-def _of_an_empty_line(trained: recipes.Trained, options: dict) -> str:
+def _of_an_empty_line(trained: models.Trained, options: dict) -> str:
     """What is said against an empty line, if anything."""
     try:
         search.n_best(trained.model, [[]], trained.source_vocab, **options)
@@ -640,7 +638,7 @@ def _is_here(recipe: recipes.Recipe) -> bool:
     return recipe.corpus in corpora.NAMES or all(map(os.path.exists, sides))
 
 
-def _was_streamed(trained: recipes.Trained) -> bool:
+def _was_streamed(trained: models.Trained) -> bool:
     """What the model says; those of older versions may only have the name."""
     known = trained.corpus_fingerprint.startswith(STREAMED)
     name = trained.recipe.corpus
@@ -648,7 +646,7 @@ def _was_streamed(trained: recipes.Trained) -> bool:
 
 
 def _split(
-    args: argparse.Namespace, trained: recipes.Trained, split: str
+    args: argparse.Namespace, trained: models.Trained, split: str
 ) -> tuple[str, list[SentencePair], str | None]:
     """Name, pairs and, if it is a real one, target language of a split."""
     recipe = trained.recipe
@@ -698,7 +696,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         name, pairs, language = args.test, _whole(args.test), None
     else:
         name, pairs, language = _split(args, trained, split)
-    metrics = recipes.evaluate(trained, pairs, language, **_options(args))
+    metrics = evaluation.evaluate(trained, pairs, language, **_options(args))
     if args.json:
         # NaN, for a part without words, is not JSON: it becomes null.
         print(json.dumps(recipes.rounded(metrics), indent=1))

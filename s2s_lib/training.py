@@ -6,27 +6,19 @@ goes on exactly where it was. The same loop runs in one process and, under
 torchrun or `accelerate launch`, in several that share each update.
 """
 
-import glob
 import hashlib
-import json
 import math
 import os
-import platform
-import re
-import secrets
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import TqdmWarning, tqdm
 
@@ -42,6 +34,12 @@ from s2s_lib.batches import (
 from s2s_lib.hard import reinforce_loss
 from s2s_lib.losses import batch_loss, masked_cross_entropy
 from s2s_lib.modes import evaluation_mode
+from s2s_lib.storage import (
+    CheckpointError,
+    check_weights,
+    load_tensors,
+    save_tensors,
+)
 
 OBJECTIVES = (
     "likelihood", "reinforce", "reinforce_mean", "reinforce_none"
@@ -54,10 +52,6 @@ History = list[dict[str, float | int]]
 
 class TrainingError(RuntimeError):
     """A training that cannot go on; the message says what to do."""
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -648,101 +642,6 @@ def _check_finite(
         )
 
 
-def save_tensors(
-    path: Path | str, tensors: dict[str, Tensor], about: dict[str, Any]
-) -> None:
-    """Write tensors and a JSON description into one safetensors file.
-
-    The file is written beside `path` and then renamed, so that whatever
-    happens `path` holds the old file or the new one, never half of one. What
-    a process that was killed left half written is cleared away, if it ran on
-    this machine: of others nobody knows here whether they still write. Others
-    may read it as they may any new file (safetensors alone would forbid it).
-
-    Raises:
-        OSError: if it cannot be written; `path` is as it was.
-    """
-    path = Path(path).resolve()  # a link stays one
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ours = glob.escape(f".{path.name}.{_host()}.")
-    for left in path.parent.glob(f"{ours}*.*.tmp"):
-        writer = left.suffixes[-3][1:]
-        if writer.isdigit() and not psutil.pid_exists(int(writer)):
-            left.unlink(missing_ok=True)
-    temporary = temporary_of(path)
-    try:
-        # Shared weights have several names, and are written under each.
-        tensors = {
-            name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, t in tensors.items()
-        }
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        try:
-            save_file(tensors, temporary, {"about": json.dumps(about)})
-        except SafetensorError as error:
-            raise OSError(
-                f"{path} could not be written ({error}); is the disk full? "
-                "What was there before is untouched"
-            ) from error
-        temporary.chmod(mode)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def temporary_of(path: Path) -> Path:
-    """What `save_tensors` calls a file that is not written to its end.
-
-    The name says which process of which machine writes it, since machines
-    may share the folder. It is another one at each call, but as long:
-    containers may have the same names and numbers.
-    """
-    writer = f"{_host()}.{os.getpid()}.{secrets.token_hex(4)}"
-    return path.with_name(f".{path.name}.{writer}.tmp")
-
-
-def _host() -> str:
-    """This machine's name, short, and without what a file name may not have.
-
-    Long names may begin alike, so a hash of the whole goes with it.
-    """
-    name = platform.node()
-    digest = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return re.sub(r"[^A-Za-z0-9-]", "-", name)[:12] + "-" + digest[:6]
-
-
-def load_tensors(
-    path: Path | str,
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote. Nothing in the file is executed.
-
-    The tensors are copies: the file can be replaced while they are in use.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        CheckpointError: if it is damaged or not one of ours.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = dict(json.loads((file.metadata() or {})["about"]))
-            names = file.keys()
-            # What get_tensor returns lies in the file, mapped into memory.
-            tensors = {name: file.get_tensor(name).clone() for name in names}
-            return tensors, about
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is damaged or was not written by this library "
-            f"({error}); if it held a checkpoint or a model of the cache, "
-            "delete it to start afresh"
-        ) from error
-
-
 def save_checkpoint(
     path: Path | str,
     model: nn.Module,
@@ -911,22 +810,3 @@ def _split(
             i, _, moment = rest.partition(".")
             moments.setdefault(int(i), {})[moment] = tensor
     return weights, moments
-
-
-def check_weights(
-    path: Path | str, model: nn.Module, weights: dict[str, Tensor]
-) -> None:
-    """Compare names and shapes with the model's, before loading anything.
-
-    Raises:
-        CheckpointError: naming the first difference.
-    """
-    expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    found = {k: tuple(v.shape) for k, v in weights.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise CheckpointError(
-                f"{path} is of another model: {name} has shape "
-                f"{found.get(name)} there and {expected.get(name)} here "
-                "(None: not there). Check the architecture and vocabularies"
-            )

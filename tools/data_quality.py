@@ -20,7 +20,7 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
-from s2s_lib import recipes
+from s2s_lib import evaluation, models, recipes
 from s2s_lib.corpora import ParallelCorpus
 from s2s_lib.grammar import SentencePair, generate
 from s2s_lib.metrics import bleu
@@ -123,14 +123,14 @@ def conditions(
     tenth = FEW // 10
     yield "mixed", lambda: short[: FEW - tenth] + long[:tenth], RECIPE
 
-    def backwards() -> recipes.Trained:
+    def backwards() -> models.Trained:
         other = ParallelCorpus(
             "turned", "fr", "en", turned(few), turned(corpus.valid), []
         )
         recipe = change({"dropout": 0.3})
         return recipes.train(recipe, seed, False, corpus=other)
 
-    def forwards() -> recipes.Trained:
+    def forwards() -> models.Trained:
         recipe = change({"dropout": 0.3})
         only = replace(corpus, train=few)
         return recipes.train(recipe, seed, False, corpus=only)
@@ -191,7 +191,7 @@ def measure(
     return {
         "changes": changes(recipe),
         "pairs": len(pairs),
-        "train_loss": recipes.validate(trained, part)["valid_loss"],
+        "train_loss": evaluation.validate(trained, part)["valid_loss"],
         **{name: last[name] for name in names[2:]},
         "valid_aer": last["valid_aer"],
         "bleu": _bleu(scored),

@@ -16,6 +16,7 @@ from typing import Any
 from s2s_lib import recipes
 from s2s_lib.grammar import SentencePair
 from s2s_lib.metrics import bleu
+from s2s_lib.models import Trained
 from s2s_lib.vocab import SPECIALS, UNK, detokenize
 
 UNKNOWN = SPECIALS[UNK]
@@ -54,7 +55,7 @@ def by_unknown(
     }
 
 
-def measure(trained: recipes.Trained) -> dict[str, Any]:
+def measure(trained: Trained) -> dict[str, Any]:
     """`by_unknown` of a model on the validation split of its corpus."""
     corpus = recipes.corpus_of(trained.recipe)
     known = set(chain.from_iterable(pair.source for pair in corpus.train))
@@ -62,7 +63,7 @@ def measure(trained: recipes.Trained) -> dict[str, Any]:
     return by_unknown(outputs, corpus.valid, known)
 
 
-def write(models: dict[str, recipes.Trained]) -> None:
+def write(models: dict[str, Trained]) -> None:
     """Write the file of these models, by the names of their recipes.
 
     Raises:

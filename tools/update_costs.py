@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.attention import peak
-from s2s_lib import recipes
+from s2s_lib import models, recipes
 from s2s_lib.attention import SCORES
 from s2s_lib.batches import PairList, collate, encode_pairs
 from s2s_lib.training import updater
@@ -32,9 +32,9 @@ def prepared(name: str) -> tuple[Callable[[], object], Callable[[], object]]:
     """All updates of a turn, and the first one alone."""
     recipe = recipes.RECIPES[name]
     corpus = recipes.corpus_of(recipe)
-    trained = recipes.build(recipe, corpus, 0)
+    trained = models.build(recipe, corpus, 0)
     pairs = encode_pairs(
-        trained.pairs(recipes.training_pairs(recipe, corpus)),
+        trained.pairs(models.training_pairs(recipe, corpus)),
         trained.source_vocab,
         trained.target_vocab,
     )

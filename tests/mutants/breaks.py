@@ -166,7 +166,7 @@ BREAKS = (
     ),
     Break(
         "the vocabulary has seen the test set",
-        "recipes",
+        "models",
         "train = training_pairs(recipe, corpus)\n",
         "train = training_pairs(recipe, corpus) + corpus.test\n",
         ("recipes",),
@@ -187,7 +187,7 @@ BREAKS = (
     ),
     Break(
         "reversing the source leaves the links behind",
-        "recipes",
+        "models",
         "return frozenset((length - 1 - i, j) for i, j in links)",
         "return frozenset(links)",
         ("recipes",),
@@ -561,7 +561,7 @@ BREAKS = (
     ),
     Break(
         "a target word asks with the sum of its pieces' questions",
-        "recipes",
+        "evaluation",
         "return grid / np.array(targets)[:, None]",
         "return grid",
         ("subwords", "recipes"),
@@ -589,7 +589,7 @@ BREAKS = (
     ),
     Break(
         "of the loss only the last positions count",
-        "recipes",
+        "evaluation",
         'total += float(cross_entropy(logits, true, reduction="sum"))',
         'total = float(cross_entropy(logits, true, reduction="sum"))',
         ("recipes",),

@@ -16,6 +16,18 @@ ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = chapters()
 NAMED = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 MAX_TAGGED_IN_BOOK, MAX_IGNORED_IN_BOOK = 2, 3  # by a tag; by a comment too
+# A number that a chapter repeats from another: the sentence that has it, and
+# the printed line that it comes from.
+REPEATED = [
+    (
+        "03",
+        "The dictionary of Chapter 1 has 27.2 on",
+        "01",
+        "Model 1 BLEU = 27.22",
+    ),
+    ("05", "and has 27.2 over all lengths", "01", "Model 1 BLEU = 27.22"),
+    ("03", "better than this network (4.15)", "02", "right 4.15"),
+]
 
 
 @NAMED
@@ -95,3 +107,33 @@ def test_few_cells_of_the_book_are_not_compared():
     said = [bool(IGNORES.search(cell.source)) for cell in cells]
     ignored = sum(map(max, tagged, said))
     assert 0 < ignored <= MAX_IGNORED_IN_BOOK
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "chapter, sentence, origin, line",
+    REPEATED,
+    ids=[f"{row[0]} {row[1]}" for row in REPEATED],
+)
+def test_a_number_repeated_from_another_chapter_is_its_number(
+    chapter, sentence, origin, line
+):
+    cells = {
+        path.stem[:2]: nbformat.read(path, as_version=4).cells
+        for path in CHAPTERS
+    }
+    prose = [
+        _spaced(cell.source)
+        for cell in cells[chapter]
+        if cell.cell_type == "markdown"
+    ]
+    assert sum(sentence in text for text in prose) == 1
+    printed = [
+        _spaced(output.get("text", ""))
+        for cell in cells[origin]
+        for output in cell.get("outputs", [])
+    ]
+    assert any(line in text for text in printed)

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2s_lib import cli, corpora, grammar, recipes, search
+from s2s_lib import cli, corpora, evaluation, grammar, models, recipes, search
 from s2s_lib.cli import main
 from s2s_lib.metrics import bleu
 from s2s_lib.recurrent import RecurrentConfig
-from s2s_lib.training import TrainingConfig, load_tensors, save_tensors
+from s2s_lib.storage import load_tensors, save_tensors
+from s2s_lib.training import TrainingConfig
 from s2s_lib.transformer import TransformerConfig
 from s2s_lib.vocab import detokenize, tokenize
 
@@ -114,7 +115,7 @@ def process(*arguments, **options):
 
 
 def test_train_writes_a_model(model, tsv):
-    trained = recipes.load(model)
+    trained = models.load(model)
     assert trained.recipe.corpus == str(tsv)
     assert trained.recipe.training.steps == 4
     assert trained.model.config.hidden_size == 8
@@ -147,7 +148,7 @@ def test_train_takes_every_setting(run, tsv, tmp_path):
         *SMALL, *QUIET,
     )  # fmt: skip
     assert status == 0
-    recipe = recipes.load(out).recipe
+    recipe = models.load(out).recipe
     assert (recipe.pair, recipe.min_count) == ("en-fr", 2)
     assert recipe.reverse_source is True
     model, training = recipe.model, recipe.training
@@ -175,7 +176,7 @@ def test_train_takes_every_setting(run, tsv, tmp_path):
 def test_train_and_translate_with_attention(run, tsv, tmp_path, options):
     out = tmp_path / "m"
     assert train(tsv, out, *options) == 0
-    assert recipes.load(out).recipe.model.attention == options[1]
+    assert models.load(out).recipe.model.attention == options[1]
     status, output, _ = run("translate", "--model", out, "one two")
     assert status == 0 and output.endswith("\n")
 
@@ -188,7 +189,7 @@ def test_train_and_translate_with_a_transformer(run, tsv, tmp_path, options):
     command += ["--steps", "4", "--positions", "rotary", "--out", out, *QUIET]
     status, _, _ = run(*command, *options)
     assert status == 0
-    recipe = recipes.load(out).recipe
+    recipe = models.load(out).recipe
     assert recipe.model.norm == "post" and recipe.model.num_layers == 2
     assert recipe.model.decoder_only == bool(options)
     status, output, _ = run("translate", "--model", out, "one two", "--beam=2")
@@ -258,7 +259,7 @@ def test_interrupt_and_resume(run, tsv, tmp_path):
     whole = tmp_path / "whole"
     assert run("train", "--corpus", tsv, "--out", whole, *LONG_RUN)[0] == 0
     assert same_tensors(load_tensors(out)[0], load_tensors(whole)[0])
-    a, b = recipes.load(out).history, recipes.load(whole).history
+    a, b = models.load(out).history, models.load(whole).history
     assert [r | {"seconds": 0} for r in a] == [r | {"seconds": 0} for r in b]
 
 
@@ -269,7 +270,7 @@ def test_what_is_said_after_an_interrupt(
     def stops(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recipes, "validate", stops)
+    monkeypatch.setattr(evaluation, "validate", stops)
     every = "1" if place == "after" else "100"
     status, _, errors = run(
         "train", "--corpus", tsv, "--out", tmp_path / "m", "--steps", 9,
@@ -298,7 +299,7 @@ def test_a_loss_that_is_not_finite_is_one_line(
     run, tsv, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        recipes.RecurrentModel,
+        models.RecurrentModel,
         "hidden",
         lambda self, memory, target: (
             torch.full(
@@ -339,7 +340,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
 
 
 def expected(model, lines, **options):
-    trained = recipes.load(model)
+    trained = models.load(model)
     sentences = [tokenize(line) for line in lines]
     return [
         detokenize(tokens)
@@ -416,7 +417,7 @@ def test_translate_strange_lines(line, run, taught):
 
 def test_a_letter_and_its_accent_are_one(run, taught):
     """é as two code points, which is how some systems type it."""
-    vocab = recipes.load(taught).source_vocab
+    vocab = models.load(taught).source_vocab
     assert "é" in vocab
     first, second = (
         run("translate", "--model", taught, word)
@@ -535,7 +536,7 @@ def test_n_best(run, taught):
         "--length-penalty", 0.5, stdin="\n".join(lines),
     )  # fmt: skip
     assert status == 0
-    trained = recipes.load(taught)
+    trained = models.load(taught)
     wanted = []
     for line in lines:
         if not line:
@@ -559,7 +560,7 @@ def test_translate_reverses_for_a_model_that_reads_backwards(
 ):
     out = tmp_path / "m"
     assert train(tsv, out, "--reverse-source", "--steps", "60") == 0
-    trained = recipes.load(out)
+    trained = models.load(out)
     (found,) = search.n_best(
         trained.model, [["three", "two", "one"]], trained.source_vocab
     )
@@ -603,9 +604,9 @@ def test_a_pipe_that_closes_before_the_end_is_flushed(taught, tsv):
 def test_evaluate(run, taught):
     status, output, errors = run("evaluate", "--model", taught)
     assert status == 0 and errors == ""
-    trained = recipes.load(taught)
+    trained = models.load(taught)
     pairs = recipes.corpus_of(trained.recipe).test
-    metrics = recipes.evaluate(trained, pairs)
+    metrics = evaluation.evaluate(trained, pairs)
     score = bleu(
         expected(taught, [p.source_sentence for p in pairs]),
         [p.target_sentence for p in pairs],
@@ -632,8 +633,8 @@ def test_evaluate_json(run, taught):
         "valid", "--length-penalty", 1,
     )  # fmt: skip
     assert status == 0
-    trained = recipes.load(taught)
-    metrics = recipes.evaluate(
+    trained = models.load(taught)
+    metrics = evaluation.evaluate(
         trained,
         recipes.corpus_of(trained.recipe).valid,
         beam_size=3,
@@ -646,7 +647,7 @@ def test_evaluate_json(run, taught):
 def test_evaluate_json_has_no_nan(run, taught, monkeypatch):
     """A part of the sentences without gold links has no recall."""
     monkeypatch.setattr(
-        recipes, "evaluate", lambda *a, **k: {"recall": [0.5, math.nan]}
+        evaluation, "evaluate", lambda *a, **k: {"recall": [0.5, math.nan]}
     )
     _, output, _ = run("evaluate", "--model", taught, "--json")
     found = json.loads(output, parse_constant=no_constant)
@@ -726,11 +727,11 @@ def test_files_are_the_same_corpus_from_any_folder(
     command = ["train", "--steps", 1, "--pair", "en-fr", *SMALL, *QUIET]
     status, _, errors = run(*command, "--corpus", own.name, "--out", out)
     assert status == 0 and errors.startswith("own.tsv: 72 training pairs")
-    trained = recipes.load(out)
+    trained = models.load(out)
     assert trained.recipe.corpus == str(own)
     # As an older version kept it.
     trained.recipe = replace(trained.recipe, corpus=own.name)
-    recipes.save(folder / "old.model", trained)
+    models.save(folder / "old.model", trained)
     status, output, _ = run("evaluate", "--model", "old.model")
     assert status == 0 and output.startswith("own.tsv, test: 4 sentences")
     monkeypatch.chdir(tmp_path)
@@ -770,7 +771,7 @@ def test_two_files_in_a_folder_with_a_comma(run, tsv, tmp_path, monkeypatch):
     assert train("a.en,a.fr", out) == 0
     monkeypatch.chdir(tmp_path)
     wanted = f"{folder / 'a.en'},{folder / 'a.fr'}"
-    assert recipes.load(out).recipe.corpus == wanted
+    assert models.load(out).recipe.corpus == wanted
     status, output, _ = run("evaluate", "--model", out)
     assert status == 0 and output.startswith(f"{wanted}, test: 4 sentences")
 
@@ -818,7 +819,7 @@ def test_evaluate_takes_the_pair_alone(run, taught, monkeypatch):
         raise corpora.CorpusError("enough")
 
     monkeypatch.setattr(recipes, "corpus_of", corpus_of)
-    corpus = recipes.load(taught).recipe.corpus
+    corpus = models.load(taught).recipe.corpus
     run("evaluate", "--model", taught, "--pair", "de-en")
     run("evaluate", "--model", taught, "--corpus", "x.tsv")
     run("evaluate", "--model", taught)
@@ -834,12 +835,12 @@ def test_the_corpus_of_a_model_keeps_its_pair(
         asked.append((recipe.corpus, recipe.pair))
         raise corpora.CorpusError("enough")
 
-    trained = recipes.load(taught)
+    trained = models.load(taught)
     link = tmp_path / "link.tsv"
     link.symlink_to(trained.recipe.corpus)
     out = tmp_path / "m"
     trained.recipe = replace(trained.recipe, pair="cs-en")
-    recipes.save(out, trained)
+    models.save(out, trained)
     monkeypatch.setattr(recipes, "corpus_of", corpus_of)
     run("evaluate", "--model", out, "--corpus", link)
     run("evaluate", "--model", out, "--corpus", link, "--pair", "de-en")

@@ -19,19 +19,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2s_lib import cli, losses, recipes, streams, training
+from s2s_lib import cli, losses, models, storage, streams, training
 from s2s_lib.batches import EncodedPair, shares
 from s2s_lib.captions import PIXELS
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
+from s2s_lib.storage import load_tensors, save_tensors
 from s2s_lib.streams import Shards, Stream
-from s2s_lib.training import (
-    TrainingConfig,
-    TrainingError,
-    fit,
-    join,
-    load_tensors,
-    save_tensors,
-)
+from s2s_lib.training import TrainingConfig, TrainingError, fit, join
 from s2s_lib.transformer import TransformerConfig, TransformerModel
 from s2s_lib.vocab import EOS
 
@@ -184,7 +178,7 @@ class Explodes(torch.nn.Module):
 def error_of(call):
     try:
         call()
-    except (TrainingError, training.CheckpointError) as error:
+    except (TrainingError, storage.CheckpointError) as error:
         return str(error)
     return ""
 
@@ -446,8 +440,8 @@ def test_killed_and_restarted_by_torchrun(two, restarted):
     """Nothing is lost: the weights are those of a run in peace."""
     folder, _ = two
     model, run = restarted
-    never = recipes.load(folder / "never.model")
-    again = recipes.load(model)
+    never = models.load(folder / "never.model")
+    again = models.load(model)
     assert equal(never.model.state_dict(), again.model.state_dict())
     for row, other in zip(never.history, again.history, strict=True):
         assert row | {"seconds": 0} == other | {"seconds": 0}
@@ -476,7 +470,7 @@ def test_accelerate_launch_starts_the_same_training(tmp_path):
     here = tmp_path / "here.model"
     reduced = ["--precision", "bfloat16", "--device", "cpu"]
     assert cli.main([*command, *reduced, "--out", str(here)]) == 0
-    launched, plain = (recipes.load(path) for path in (out, here))
+    launched, plain = (models.load(path) for path in (out, here))
     assert equal(launched.model.state_dict(), plain.model.state_dict())
 
 

@@ -93,7 +93,7 @@ def test_the_speeds_are_those_of_the_benchmark():
 
 
 def test_the_command_has_the_settings_of_the_recipe():
-    from s2s_lib.recipes import RECIPES
+    from s2s_lib.catalogue import RECIPES
 
     recipe = RECIPES["multi30k-additive"]
     command = README[README.index("train --corpus multi30k") :]
@@ -112,7 +112,7 @@ def test_the_command_has_the_settings_of_the_recipe():
 
 
 def test_the_command_in_chapter_18_has_the_settings_of_its_recipe():
-    from s2s_lib.recipes import RECIPES
+    from s2s_lib.catalogue import RECIPES
 
     path = ROOT / "chapters" / "18_real_benchmark.ipynb"
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

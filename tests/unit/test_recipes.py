@@ -13,15 +13,25 @@ import pytest
 import torch
 from sacrebleu.metrics import BLEU
 
-from s2s_lib import captions, corpora, grammar, recipes, training
+from s2s_lib import (
+    captions,
+    corpora,
+    evaluation,
+    grammar,
+    models,
+    recipes,
+    training,
+)
 from s2s_lib.batches import encode_pairs
+from s2s_lib.catalogue import Recipe
 from s2s_lib.corpora import LENGTH_BUCKETS, ParallelCorpus
 from s2s_lib.grammar import SentencePair
 from s2s_lib.metrics import recall_by_source_position, tokenized_bleu
-from s2s_lib.recipes import Recipe, Trained
+from s2s_lib.models import Trained
 from s2s_lib.recurrent import RecurrentConfig
 from s2s_lib.search import n_best
-from s2s_lib.training import CheckpointError, TrainingConfig, total_loss
+from s2s_lib.storage import CheckpointError
+from s2s_lib.training import TrainingConfig, total_loss
 from s2s_lib.transformer import (
     DecoderOnlyModel,
     TransformerConfig,
@@ -135,7 +145,7 @@ def test_another_corpus_than_that_of_the_recipe(fits, tmp_path):
     assert second.corpus_fingerprint == other.fingerprint()
     assert first.corpus_fingerprint == CORPUS.fingerprint()
     assert (second.recipe.corpus, second.recipe.pair) == ("mine", "en-fr")
-    loss = recipes.validate(second, other.valid)["valid_loss"]
+    loss = evaluation.validate(second, other.valid)["valid_loss"]
     assert second.history[-1]["valid_loss"] == pytest.approx(loss)
     stem = f"tiny-seed0-{recipes.fingerprint(TINY, 0, other)}"
     assert f"{stem}.safetensors" in cached(tmp_path)
@@ -318,7 +328,7 @@ def test_the_code_in_the_fingerprint_is_complete():
 def test_an_interrupted_training_resumes(monkeypatch, tmp_path):
     """^C at the second evaluation; the next call starts at the checkpoint."""
     long = replace(TINY, training=replace(TINY.training, steps=9))
-    fit, validate, steps = recipes.fit, recipes.validate, []
+    fit, validate, steps = recipes.fit, evaluation.validate, []
 
     def often(*args, **kwargs):
         return fit(*args, checkpoint_every=2, **kwargs)
@@ -355,7 +365,7 @@ def test_an_interrupted_training_resumes(monkeypatch, tmp_path):
 
 def test_two_processes_may_train_the_same(monkeypatch, tmp_path):
     """The other one finishes, and removes the checkpoint, before us."""
-    save = recipes.save
+    save = models.save
 
     def after_the_other(path, trained):
         save(path, trained)
@@ -387,7 +397,7 @@ def test_default_cache_is_the_users(monkeypatch):
 @pytest.mark.parametrize("min_count", [1, 3])
 def test_vocabularies_are_of_the_training_split(min_count):
     recipe = replace(TINY, min_count=min_count)
-    trained = recipes.build(recipe, CORPUS, 0)
+    trained = models.build(recipe, CORPUS, 0)
     for side in ("source", "target"):
         words = [w for p in CORPUS.train for w in getattr(p, side)]
         kept = {w for w in words if words.count(w) >= min_count}
@@ -402,7 +412,7 @@ def test_vocabularies_are_of_the_training_split(min_count):
 def test_the_generated_corpus_too():
     """Whatever the splits hold: validation and test add no word."""
     corpus = corpora.generated(num_train=100, num_valid=10, num_test=10)
-    trained = recipes.build(TINY, corpus, 0)
+    trained = models.build(TINY, corpus, 0)
     for side in ("source", "target"):
         training = {w for p in corpus.train for w in getattr(p, side)}
         vocab = getattr(trained, f"{side}_vocab")
@@ -410,8 +420,8 @@ def test_the_generated_corpus_too():
 
 
 def test_the_seed_of_the_weights():
-    models = [recipes.build(TINY, CORPUS, seed).model for seed in (0, 0, 1)]
-    assert same(models[0], models[1]) and not same(models[0], models[2])
+    a, b, c = (models.build(TINY, CORPUS, seed).model for seed in (0, 0, 1))
+    assert same(a, b) and not same(a, c)
 
 
 # Models on disk (invariant 14)
@@ -437,12 +447,12 @@ def test_the_seed_of_the_weights():
     ],
 )
 def test_save_load_same_outputs(recipe, tmp_path):
-    trained = recipes.build(recipe, CORPUS, 3)
+    trained = models.build(recipe, CORPUS, 3)
     trained.history = [{"step": 1, "loss": 0.1, "x": math.inf}]
     trained.model.train()  # as a caller may have left it
     path = tmp_path / "model.bin"
-    recipes.save(path, trained)
-    loaded = recipes.load(path)
+    models.save(path, trained)
+    loaded = models.load(path)
     assert loaded.recipe == recipe
     assert loaded.history == trained.history
     assert loaded.source_vocab == trained.source_vocab
@@ -462,14 +472,14 @@ def test_save_load_same_outputs(recipe, tmp_path):
 
 def test_a_file_that_does_not_fit(tmp_path):
     path = tmp_path / "model.bin"
-    trained = recipes.build(TINY, CORPUS, 0)
-    recipes.save(path, trained)
-    other = recipes.build(TINY, OTHER_CORPUS, 0)
+    trained = models.build(TINY, CORPUS, 0)
+    models.save(path, trained)
+    other = models.build(TINY, OTHER_CORPUS, 0)
     wider = replace(TINY, model=replace(TINY.model, hidden_size=9))
-    for into in (other, recipes.build(wider, CORPUS, 0)):
+    for into in (other, models.build(wider, CORPUS, 0)):
         before = {k: v.clone() for k, v in into.model.state_dict().items()}
         with pytest.raises(CheckpointError, match="other") as caught:
-            recipes.load(path, into)
+            models.load(path, into)
         assert str(path) in str(caught.value)
         after = into.model.state_dict()
         assert all(torch.equal(before[k], after[k]) for k in before)
@@ -486,12 +496,12 @@ def test_a_file_that_does_not_fit(tmp_path):
 )
 def test_a_file_that_is_no_model(about, tmp_path):
     path = tmp_path / "model.bin"
-    recipes.save_tensors(path, {"a": torch.zeros(1)}, about)
+    models.save_tensors(path, {"a": torch.zeros(1)}, about)
     with pytest.raises(CheckpointError, match="delete it") as caught:
-        recipes.load(path)
+        models.load(path)
     assert str(path) in str(caught.value)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        recipes.load(tmp_path / "nowhere")
+        models.load(tmp_path / "nowhere")
 
 
 # Reading backwards
@@ -504,44 +514,46 @@ def test_read_backwards_mirrors_the_links():
         frozenset({(0, 1)}),
         frozenset({(0, 1), (2, 0)}),
     )
-    (mirrored,) = recipes.read_backwards([pair])
+    (mirrored,) = models.read_backwards([pair])
     assert mirrored.source == ("c", "b", "a") and mirrored.target == ("x", "y")
     assert mirrored.sure == {(2, 1)} and mirrored.possible == {(2, 1), (0, 0)}
     for before in CORPUS.train:
-        (after,) = recipes.read_backwards([before])
+        (after,) = models.read_backwards([before])
         for kind in ("sure", "possible"):
             words = [
                 {(p.source[i], p.target[j], j) for i, j in getattr(p, kind)}
                 for p in (before, after)
             ]
             assert words[0] == words[1]
-        assert recipes.read_backwards([after]) == [before]
+        assert models.read_backwards([after]) == [before]
 
 
 def test_read_backwards_mirrors_the_classes():
     for before in CORPUS.train:
-        (after,) = recipes.read_backwards([before])
+        (after,) = models.read_backwards([before])
         assert len(before.source_classes) == len(before.source) > 1
         assert after.source_classes == before.source_classes[::-1]
 
 
 def test_measuring_leaves_the_mode_of_the_model():
-    trained = recipes.build(TINY, CORPUS, 0)
+    trained = models.build(TINY, CORPUS, 0)
     for mode in (True, False):
         trained.model.train(mode)
-        recipes.forced_predictions(trained, CORPUS.test)
-        recipes.evaluate_alignment(trained, CORPUS.test)
+        evaluation.forced_predictions(trained, CORPUS.test)
+        evaluation.evaluate_alignment(trained, CORPUS.test)
         assert trained.model.training == mode
 
 
 def test_of_no_pairs_nothing_is_predicted():
-    assert recipes.forced_predictions(recipes.build(TINY, CORPUS, 0), []) == []
+    assert (
+        evaluation.forced_predictions(models.build(TINY, CORPUS, 0), []) == []
+    )
 
 
 def test_a_corpus_without_training_pairs_is_refused():
     empty = replace(CORPUS, train=[])
     with pytest.raises(ValueError, match="has no training pairs"):
-        recipes.training_pairs(TINY, empty)
+        models.training_pairs(TINY, empty)
 
 
 def test_reproduce_finds_out_first_that_results_cannot_be_kept(
@@ -557,23 +569,23 @@ def test_reproduce_finds_out_first_that_results_cannot_be_kept(
 
 
 def test_a_reversed_model_reads_backwards_everywhere():
-    plain = recipes.build(TINY, CORPUS, 0)
+    plain = models.build(TINY, CORPUS, 0)
     backwards = replace_recipe(plain, REVERSED)
     sources = [pair.source for pair in CORPUS.test]
     mirrored = [source[::-1] for source in sources]
     assert backwards.translate(sources) == plain.translate(mirrored)
     assert backwards.translate(sources) != plain.translate(sources)
-    turned = recipes.read_backwards(CORPUS.test)
+    turned = models.read_backwards(CORPUS.test)
     assert backwards.pairs(CORPUS.test) == turned
     assert plain.pairs(CORPUS.test) == CORPUS.test
-    assert recipes.forced_predictions(
+    assert evaluation.forced_predictions(
         backwards, CORPUS.test
-    ) == recipes.forced_predictions(plain, turned)
-    a = recipes.evaluate(backwards, CORPUS.test)
-    b = recipes.evaluate(plain, turned)
+    ) == evaluation.forced_predictions(plain, turned)
+    a = evaluation.evaluate(backwards, CORPUS.test)
+    b = evaluation.evaluate(plain, turned)
     # Recall is by the place in the sentence, not in the order of reading.
     b.pop("recall_by_source_position")
-    long = [p for p in CORPUS.test if len(p.source) > recipes.LONG]
+    long = [p for p in CORPUS.test if len(p.source) > evaluation.LONG]
     assert a.pop("recall_by_source_position") == recall_by_source_position(
         backwards.translate([pair.source for pair in long]),
         [pair.target for pair in long],
@@ -581,8 +593,8 @@ def test_a_reversed_model_reads_backwards_everywhere():
         [len(pair.source) for pair in long],
     )
     assert a == b
-    valid = recipes.read_backwards(CORPUS.valid)
-    assert recipes.validate(backwards, CORPUS.valid) == recipes.validate(
+    valid = models.read_backwards(CORPUS.valid)
+    assert evaluation.validate(backwards, CORPUS.valid) == evaluation.validate(
         plain, valid
     )
 
@@ -600,7 +612,7 @@ def replace_recipe(trained, recipe):
 def test_training_reverses_the_sources(fits):
     recipes.train(REVERSED, progress=False)
     (call,) = fits
-    vocab = recipes.build(REVERSED, CORPUS, 0).source_vocab
+    vocab = models.build(REVERSED, CORPUS, 0).source_vocab
     for encoded, pair in zip(call[1], CORPUS.train, strict=True):
         assert vocab.decode(encoded.source) == [*pair.source[::-1]]
 
@@ -621,10 +633,10 @@ def some_outputs(pairs):
 
 @pytest.mark.parametrize("recipe", [TINY, REVERSED])
 def test_evaluate_computed_again(recipe, monkeypatch):
-    trained, pairs = recipes.build(recipe, CORPUS, 0), CORPUS.test
+    trained, pairs = models.build(recipe, CORPUS, 0), CORPUS.test
     outputs = some_outputs(pairs)
     monkeypatch.setattr(Trained, "translate", lambda *a, **k: outputs)
-    found = recipes.evaluate(trained, pairs)
+    found = evaluation.evaluate(trained, pairs)
     texts = [detokenize(words) for words in outputs]
     references = [detokenize(pair.target) for pair in pairs]
     scorer = BLEU()
@@ -679,41 +691,41 @@ def test_evaluate_computed_again(recipe, monkeypatch):
 
 
 def test_recall_is_of_long_sentences_with_gold_links(monkeypatch):
-    pairs = [p for p in CORPUS.train if len(p.source) > recipes.LONG]
+    pairs = [p for p in CORPUS.train if len(p.source) > evaluation.LONG]
     assert len(pairs) > 3
-    short = [p for p in CORPUS.train if len(p.source) <= recipes.LONG]
-    trained = recipes.build(TINY, CORPUS, 0)
+    short = [p for p in CORPUS.train if len(p.source) <= evaluation.LONG]
+    trained = models.build(TINY, CORPUS, 0)
     # The long ones are answered by the last half of the reference.
     halves = [[*p.target[len(p.target) // 2 :]] for p in pairs]
     monkeypatch.setattr(
         Trained, "translate", lambda *a, **k: halves + [[] for _ in short]
     )
-    recall = recipes.evaluate(trained, pairs + short)[
+    recall = evaluation.evaluate(trained, pairs + short)[
         "recall_by_source_position"
     ]
     assert len(recall) == 10 and recall[0] < 0.5 < recall[-1]
     bare = [replace(p, sure=frozenset()) for p in pairs]
     monkeypatch.setattr(Trained, "translate", lambda *a, **k: halves)
-    found = recipes.evaluate(trained, bare)
+    found = evaluation.evaluate(trained, bare)
     assert found["recall_by_source_position"] is None
 
 
 def test_one_pass_tells_loss_predictions_and_weights(monkeypatch):
     """The loss of all tokens, however few logits are made at a time."""
-    trained = recipes.build(LOOKING, CORPUS, 0)
+    trained = models.build(LOOKING, CORPUS, 0)
     encoded = encode_pairs(
         CORPUS.test, trained.source_vocab, trained.target_vocab
     )
     total, tokens = total_loss(trained.model, encoded)
-    whole = recipes._forced(trained, CORPUS.test)
+    whole = evaluation._forced(trained, CORPUS.test)
     assert (whole.total, whole.tokens) == (pytest.approx(total), tokens)
-    monkeypatch.setattr(recipes, "CHUNK", 3 * len(trained.target_vocab))
-    parts = recipes._forced(trained, CORPUS.test, batch_size=7)
+    monkeypatch.setattr(evaluation, "CHUNK", 3 * len(trained.target_vocab))
+    parts = evaluation._forced(trained, CORPUS.test, batch_size=7)
     assert parts.total == pytest.approx(total)
     rows = zip(whole.predictions, parts.predictions, strict=True)
     assert all(a.tolist() == b.tolist() for a, b in rows)
     found, alone = (
-        recipes.evaluate_alignment(trained, CORPUS.test, forced)
+        evaluation.evaluate_alignment(trained, CORPUS.test, forced)
         for forced in (parts, None)
     )
     assert found["error_rate"] == alone["error_rate"]
@@ -722,10 +734,10 @@ def test_one_pass_tells_loss_predictions_and_weights(monkeypatch):
 
 def test_forced_predictions_go_on_after_a_wrong_end():
     """An argmax of <eos> in the middle must not cut the sentence off."""
-    trained = recipes.build(TINY, CORPUS, 0)
+    trained = models.build(TINY, CORPUS, 0)
     with torch.no_grad():
         trained.model.decoder.output.bias[2] = 100.0
-    predictions = recipes.forced_predictions(trained, CORPUS.test, 7)
+    predictions = evaluation.forced_predictions(trained, CORPUS.test, 7)
     assert predictions == [["<eos>"] * len(p.target) for p in CORPUS.test]
 
 
@@ -749,14 +761,14 @@ def oracle(monkeypatch):
             grids.append(grid)
         return grids
 
-    monkeypatch.setattr(recipes, "forced_weights", weights)
+    monkeypatch.setattr(evaluation, "forced_weights", weights)
 
 
 @pytest.mark.parametrize("backwards", [False, True])
 def test_alignment_of_an_oracle_is_perfect(oracle, backwards):
     recipe = replace(LOOKING, reverse_source=backwards)
-    trained = recipes.build(recipe, CORPUS, 0)
-    found = recipes.evaluate_alignment(trained, CORPUS.test)
+    trained = models.build(recipe, CORPUS, 0)
+    found = evaluation.evaluate_alignment(trained, CORPUS.test)
     assert found["error_rate"] == 0 and found["precision"] == 1
     # One link per target word: a word with two sure links loses one.
     links = sum(len(p.sure) for p in CORPUS.test)
@@ -765,43 +777,43 @@ def test_alignment_of_an_oracle_is_perfect(oracle, backwards):
     assert found["entropy"] == 0
     assert found["by_class"] == {}  # one pair has no classes
     classed = CORPUS.test[:-1]
-    by_class = recipes.evaluate_alignment(trained, classed)["by_class"]
+    by_class = evaluation.evaluate_alignment(trained, classed)["by_class"]
     assert by_class["noun"]["precision"] == by_class["noun"]["recall"] == 1
     assert by_class["verb"]["precision"] == 1
 
 
 def test_no_alignment_without_attention_or_without_links():
-    plain = recipes.build(TINY, CORPUS, 0)
-    assert recipes.evaluate_alignment(plain, CORPUS.test) is None
-    assert recipes.example(plain, CORPUS.test) is None
+    plain = models.build(TINY, CORPUS, 0)
+    assert evaluation.evaluate_alignment(plain, CORPUS.test) is None
+    assert evaluation.example(plain, CORPUS.test) is None
     with pytest.raises(ValueError, match="no attention"):
-        recipes.forced_weights(plain, CORPUS.test)
-    looking = recipes.build(LOOKING, CORPUS, 0)
+        evaluation.forced_weights(plain, CORPUS.test)
+    looking = models.build(LOOKING, CORPUS, 0)
     bare = [SentencePair(("a",), ("b",))]
-    assert recipes.evaluate_alignment(looking, bare) is None
-    assert recipes.example(looking, bare) is None
+    assert evaluation.evaluate_alignment(looking, bare) is None
+    assert evaluation.example(looking, bare) is None
 
 
 def test_weights_of_a_sentence_do_not_depend_on_its_batch():
-    trained = recipes.build(LOOKING, CORPUS, 0)
-    together = recipes.forced_weights(trained, CORPUS.test)
+    trained = models.build(LOOKING, CORPUS, 0)
+    together = evaluation.forced_weights(trained, CORPUS.test)
     for pair, grid in zip(CORPUS.test, together, strict=True):
         assert grid.shape == (len(pair.target), len(pair.source) + 1)
         np.testing.assert_allclose(grid.sum(1), 1, atol=1e-5)
-        (alone,) = recipes.forced_weights(trained, [pair])
+        (alone,) = evaluation.forced_weights(trained, [pair])
         np.testing.assert_allclose(alone, grid, atol=1e-5)
 
 
 def test_the_example_is_a_sentence_with_its_weights():
-    trained = recipes.build(LOOKING, CORPUS, 0)
-    shown = recipes.example(trained, CORPUS.test)
+    trained = models.build(LOOKING, CORPUS, 0)
+    shown = evaluation.example(trained, CORPUS.test)
     pair = next(
         p for p in CORPUS.test if tuple(shown["source"][:-1]) == p.source
     )
     assert shown["source"][-1] == "<eos>"
     assert shown["target"] == list(pair.target)
     assert {tuple(link) for link in shown["sure"]} == pair.sure
-    (grid,) = recipes.forced_weights(trained, [pair])
+    (grid,) = evaluation.forced_weights(trained, [pair])
     np.testing.assert_allclose(shown["weights"], grid, atol=1e-4)
 
 
@@ -835,14 +847,14 @@ def test_training_on_a_part_and_with_a_bug(fits):
 
 def test_evaluate_passes_search_options_on(monkeypatch):
     seen = {}
-    trained = recipes.build(TINY, CORPUS, 0)
+    trained = models.build(TINY, CORPUS, 0)
 
     def watched(*args, **options):
         seen.update(options)
         return some_outputs(CORPUS.test)
 
-    monkeypatch.setattr(recipes, "translate", watched)
-    recipes.evaluate(trained, CORPUS.test, beam_size=4, max_steps=9)
+    monkeypatch.setattr(models, "translate", watched)
+    evaluation.evaluate(trained, CORPUS.test, beam_size=4, max_steps=9)
     assert seen == {"beam_size": 4, "max_steps": 9}
 
 
@@ -879,7 +891,7 @@ def test_reproduce_writes_a_complete_file(monkeypatch, tmp_path):
     count = sum(p.numel() for p in trained.model.parameters())
     assert result["parameters"] == count
     assert result["history"] == recipes.rounded(trained.history)
-    metrics = recipes.evaluate(trained, CORPUS.test)
+    metrics = evaluation.evaluate(trained, CORPUS.test)
     assert result["metrics"] == recipes.rounded(metrics)
     assert recipes.load_results("tiny") == [result]
 
@@ -887,7 +899,7 @@ def test_reproduce_writes_a_complete_file(monkeypatch, tmp_path):
 def test_real_sentences_are_measured_further(monkeypatch):
     """Moses's BLEU, the translations, and other searches on validation."""
     monkeypatch.setattr(recipes, "REAL", (TINY.corpus,))
-    monkeypatch.setattr(recipes, "SEARCHES", ((1, 0.0), (3, 0.5)))
+    monkeypatch.setattr(evaluation, "SEARCHES", ((1, 0.0), (3, 0.5)))
     wide = replace(TINY, beam_size=3, length_penalty=0.5, subwords=60)
     monkeypatch.setitem(recipes.RECIPES, "tiny", wide)
     result = json.loads(recipes.reproduce("tiny", progress=False).read_text())
@@ -1011,12 +1023,12 @@ def test_a_transformer_is_trained_kept_and_scored(settings, kind, tmp_path):
     assert type(trained.model) is kind
     assert Recipe.from_settings(asdict(recipe)) == recipe
     path = tmp_path / "stack.model"
-    recipes.save(path, trained)
-    loaded = recipes.load(path)
+    models.save(path, trained)
+    loaded = models.load(path)
     assert type(loaded.model) is kind and same(loaded.model, trained.model)
     source = [CORPUS.test[0].source]
     assert loaded.translate(source) == trained.translate(source)
-    metrics = recipes.evaluate(trained, CORPUS.test)
+    metrics = evaluation.evaluate(trained, CORPUS.test)
     aligned = metrics["alignment"] is not None
     assert aligned == (metrics["example"] is not None)
     assert aligned == (kind is TransformerModel)
@@ -1027,13 +1039,13 @@ def test_only_short_sources_are_trained_on():
     lengths = sorted(len(pair.source) for pair in CORPUS.train)
     most = lengths[len(lengths) // 2]
     recipe = replace(TINY, max_tokens=most)
-    pairs = recipes.training_pairs(recipe, CORPUS)
+    pairs = models.training_pairs(recipe, CORPUS)
     assert [p for p in CORPUS.train if len(p.source) <= most] == pairs
     assert 0 < len(pairs) < len(CORPUS.train)
-    few = recipes.training_pairs(replace(recipe, num_train=3), CORPUS)
+    few = models.training_pairs(replace(recipe, num_train=3), CORPUS)
     assert few == pairs[:3]
     with pytest.raises(ValueError, match=r"max_tokens=1 leaves none"):
-        recipes.training_pairs(replace(TINY, max_tokens=1), CORPUS)
+        models.training_pairs(replace(TINY, max_tokens=1), CORPUS)
     with pytest.raises(ValueError, match=r"max_tokens must be .* not -1"):
         replace(TINY, max_tokens=-1)
 
@@ -1064,7 +1076,7 @@ def test_pictures_are_captioned_and_scored(model, monkeypatch):
         training=replace(TINY.training, steps=2, evaluate_every=2),
     )
     trained = recipes.train(recipe, progress=False)
-    metrics = recipes.evaluate(trained, corpus.test)
+    metrics = evaluation.evaluate(trained, corpus.test)
     assert metrics["alignment"] is None and metrics["example"] is None
     assert metrics["recall_by_source_position"] is None
     found = metrics["captions"]
@@ -1074,10 +1086,12 @@ def test_pictures_are_captioned_and_scored(model, monkeypatch):
     assert found["examples"][0] == outputs[numbers.index(1)]
     # The true captions are all right, and empty ones are all wrong.
     truth = [pair.target for pair in corpus.test]
-    perfect = recipes.evaluate_captions(trained, corpus.test, truth)
+    perfect = evaluation.evaluate_captions(trained, corpus.test, truth)
     assert perfect["exact_by_shapes"] == [1.0] * 4
     assert set(perfect["word_accuracy"].values()) == {1.0}
-    empty = recipes.evaluate_captions(trained, corpus.test, [()] * len(truth))
+    empty = evaluation.evaluate_captions(
+        trained, corpus.test, [()] * len(truth)
+    )
     assert empty["exact_by_shapes"] == [0.0] * 4
     assert set(empty["word_accuracy"].values()) == {0.0}
     assert found["loss"] == pytest.approx(math.log(metrics["perplexity"]))

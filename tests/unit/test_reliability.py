@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2s_lib import cli, recipes, search, training
+from s2s_lib import cli, models, recipes, search, storage
 from s2s_lib.batches import EncodedPair
-from s2s_lib.training import TrainingConfig, fit, load_tensors
+from s2s_lib.storage import load_tensors
+from s2s_lib.training import TrainingConfig, fit
 from s2s_lib.transformer import TransformerConfig, TransformerModel
 from s2s_lib.vocab import EOS, Vocabulary
 
@@ -101,9 +102,9 @@ def test_killed_twenty_times_at_random_moments(tmp_path, undisturbed):
 
 
 MOMENTS = {
-    "before the file is written": (training, "save_file"),
-    "before it is safe on the disk": (training.os, "fsync"),
-    "before it takes its name": (training.os, "replace"),
+    "before the file is written": (storage, "save_file"),
+    "before it is safe on the disk": (storage.os, "fsync"),
+    "before it takes its name": (storage.os, "replace"),
 }
 
 
@@ -141,7 +142,7 @@ def test_what_a_killed_run_left_behind_is_cleared_away(tmp_path):
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    here, there = training._host(), "elsewhere-012345"
+    here, there = storage._host(), "elsewhere-012345"
     (tmp_path / f".c.{here}.{child}.12ab.tmp").write_bytes(b"half of it")
     others = {
         f".c.{here}.{os.getppid()}.12ab.tmp",  # of a living process
@@ -187,7 +188,7 @@ def test_five_thousand_tokens_are_translated(name):
         replace(config, hidden_size=8), TrainingConfig(steps=1)
     )
     torch.manual_seed(0)
-    model = recipes._model(recipe, WORDS, WORDS)
+    model = models._model(recipe, WORDS, WORDS)
     vocab = Vocabulary([f"w{i}" for i in range(WORDS - 4)])
     lines = [["w1", "w2"] * 2500, ["w3"]]
     found = search.n_best(model, lines, vocab, max_steps=4)
@@ -199,7 +200,7 @@ def test_five_thousand_tokens_are_learned(name):
     """They are a pair like any other, if a costly one."""
     config = replace(recipes.RECIPES[name].model, hidden_size=4)
     torch.manual_seed(0)
-    model = recipes._model(
+    model = models._model(
         recipes.Recipe(config, TrainingConfig(steps=1)), WORDS, WORDS
     )
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -242,10 +243,10 @@ def test_a_pipe_is_read_as_far_as_it_is_answered(tmp_path, monkeypatch):
         TransformerConfig(8, 2, 1, 8), TrainingConfig(steps=1)
     )
     vocab = Vocabulary(["w1", "w2"])
-    trained = recipes.Trained(
-        recipes._model(recipe, 6, 6), vocab, vocab, [], recipe
+    trained = models.Trained(
+        models._model(recipe, 6, 6), vocab, vocab, [], recipe
     )
-    recipes.save(tmp_path / "m", trained)
+    models.save(tmp_path / "m", trained)
     pipe, ahead, answers = Pipe(3000), [], []
 
     class Answers(io.StringIO):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s2s_lib.recipes import RECIPES, Recipe
+from s2s_lib.catalogue import RECIPES, Recipe
 
 FOLDER = Path(__file__).resolve().parents[2] / "results"
 FILES = sorted(FOLDER.glob("*-seed*.json"))

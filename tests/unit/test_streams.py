@@ -11,7 +11,7 @@ from itertools import islice
 import pytest
 import torch
 
-from s2s_lib import cli, corpora, recipes, streams
+from s2s_lib import cli, corpora, evaluation, models, recipes, streams
 from s2s_lib.batches import (
     EncodedPair,
     PairList,
@@ -21,8 +21,9 @@ from s2s_lib.batches import (
 )
 from s2s_lib.corpora import NAMES, CorpusError
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
+from s2s_lib.storage import CheckpointError
 from s2s_lib.streams import Shards, Stream, is_sharded
-from s2s_lib.training import CheckpointError, TrainingConfig, fit
+from s2s_lib.training import TrainingConfig, fit
 from s2s_lib.vocab import EOS, Vocabulary
 
 CONFIG = TrainingConfig(batch_size=4, steps=30, evaluate_every=30)
@@ -430,13 +431,13 @@ def test_train_on_a_stream(tmp_path, capsys, monkeypatch):
         "--batch-size", "8",
     ]  # fmt: skip
     asked = []
-    validate = recipes.validate
+    validate = evaluation.validate
 
     def watched(trained, pairs):
         asked.append(len(pairs))
         return validate(trained, pairs)
 
-    monkeypatch.setattr(recipes, "validate", watched)
+    monkeypatch.setattr(evaluation, "validate", watched)
     out = tmp_path / "m"
     for corpus, more, words, held in (
         (str(folder), [], 182, 3),
@@ -462,10 +463,10 @@ def test_train_on_a_stream(tmp_path, capsys, monkeypatch):
     # The model knows, whatever is on the disk today.
     shutil.rmtree(folder)
     capsys.readouterr()
-    trained = recipes.load(out)
+    trained = models.load(out)
     assert trained.recipe.corpus == f"{folder}/*.tsv"
     trained.recipe = replace(trained.recipe, corpus="x.tsv")
-    recipes.save(out, trained)
+    models.save(out, trained)
     assert cli.main(["evaluate", "--model", str(out)]) == 2
     assert "was trained on a stream, x.tsv, which" in capsys.readouterr().err
 
@@ -481,7 +482,7 @@ def test_a_folder_does_not_hide_a_corpus(tmp_path, capsys, monkeypatch):
     train += ["4", "--quiet", "--device", "cpu", "--out", "m"]
     status = cli.main(train)
     assert status == 0 and "40 training pairs" in capsys.readouterr().err
-    assert recipes.load("m").recipe.corpus == "sorting"
+    assert models.load("m").recipe.corpus == "sorting"
     status = cli.main(["evaluate", "--model", "m"])
     recipes._load_corpus.cache_clear()
     assert status == 0

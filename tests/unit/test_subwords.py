@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, trainers
 
-from s2s_lib import recipes, subwords
+from s2s_lib import evaluation, subwords
+from s2s_lib.catalogue import Recipe
 from s2s_lib.corpora import generated
-from s2s_lib.recipes import Recipe, Trained
+from s2s_lib.models import Trained, build, load, save
 from s2s_lib.recurrent import RecurrentConfig
+from s2s_lib.storage import CheckpointError
 from s2s_lib.subwords import WORD_START, SubwordVocabulary
-from s2s_lib.training import CheckpointError, TrainingConfig
+from s2s_lib.training import TrainingConfig
 from s2s_lib.vocab import EOS, PAD, SOS, SPECIALS, UNK, Vocabulary
 
 SENTENCES = [
@@ -307,7 +309,7 @@ RECIPE = Recipe(
 
 @pytest.fixture
 def trained():
-    model = recipes.build(RECIPE, CORPUS, seed=0)
+    model = build(RECIPE, CORPUS, seed=0)
     model.model.eval()
     return model
 
@@ -327,30 +329,30 @@ def test_translations_are_words(trained):
 
 def test_save_and_load(trained, tmp_path):
     path = tmp_path / "model.safetensors"
-    recipes.save(path, trained)
-    again = recipes.load(path)
+    save(path, trained)
+    again = load(path)
     assert again.source_vocab == trained.source_vocab
     assert again.recipe == RECIPE
     sources = [p.source for p in CORPUS.test]
     assert again.translate(sources) == trained.translate(sources)
-    fresh = recipes.build(RECIPE, CORPUS, seed=1)
-    recipes.load(path, fresh)
+    fresh = build(RECIPE, CORPUS, seed=1)
+    load(path, fresh)
     assert fresh.translate(sources) == trained.translate(sources)
-    other = recipes.build(replace(RECIPE, subwords=110), CORPUS, seed=0)
+    other = build(replace(RECIPE, subwords=110), CORPUS, seed=0)
     with pytest.raises(CheckpointError, match="other vocabularies"):
-        recipes.load(path, other)
+        load(path, other)
 
 
 def test_weights_of_pieces_become_weights_of_words():
     # Source words of 2, 1 pieces and <eos>; target words of 1, 2 pieces.
     grid = np.array([[0.1, 0.2, 0.3, 0.4], [0, 1, 0, 0], [0.5, 0, 0.5, 0]])
-    folded = recipes._by_word(grid, [1, 2], [2, 1, 1])
+    folded = evaluation._by_word(grid, [1, 2], [2, 1, 1])
     assert np.allclose(folded, [[0.3, 0.3, 0.4], [0.75, 0.25, 0]])
 
 
 def test_forced_weights_have_a_row_per_word(trained):
-    grids = recipes.forced_weights(trained, CORPUS.test)
-    pieces = recipes._forced(trained, CORPUS.test).weights
+    grids = evaluation.forced_weights(trained, CORPUS.test)
+    pieces = evaluation._forced(trained, CORPUS.test).weights
     for grid, pair, raw in zip(grids, CORPUS.test, pieces, strict=True):
         assert grid.shape == (len(pair.target), len(pair.source) + 1)
         assert np.allclose(grid.sum(1), 1, atol=1e-5)
@@ -360,9 +362,11 @@ def test_forced_weights_have_a_row_per_word(trained):
 
 def test_folding_follows_a_reversed_source():
     recipe = replace(RECIPE, reverse_source=True)
-    trained = recipes.build(recipe, CORPUS, seed=0)
+    trained = build(recipe, CORPUS, seed=0)
     for grid, pair in zip(
-        recipes.forced_weights(trained, CORPUS.test), CORPUS.test, strict=True
+        evaluation.forced_weights(trained, CORPUS.test),
+        CORPUS.test,
+        strict=True,
     ):
         assert grid.shape == (len(pair.target), len(pair.source) + 1)
         assert np.allclose(grid.sum(1), 1, atol=1e-5)
@@ -389,15 +393,15 @@ def test_a_model_that_looks_at_the_right_pieces_aligns_its_words(
                 # The last piece of a linked word carries it.
                 rows += [row / row.sum()] * len(word)
             grids.append(torch.stack(rows))
-        return recipes.Forced(0.0, 1, [], grids)
+        return evaluation.Forced(0.0, 1, [], grids)
 
-    monkeypatch.setattr(recipes, "_forced", perfect)
-    found = recipes.evaluate_alignment(trained, CORPUS.test)
+    monkeypatch.setattr(evaluation, "_forced", perfect)
+    found = evaluation.evaluate_alignment(trained, CORPUS.test)
     assert found["precision"] == 1 and found["error_rate"] < 0.2
 
 
 def test_evaluate_counts_words_and_pieces(trained):
-    result = recipes.evaluate(trained, CORPUS.test)
+    result = evaluation.evaluate(trained, CORPUS.test)
     assert result["alignment"]["error_rate"] > 0
     example = result["example"]
     assert len(example["weights"]) == len(example["target"])
@@ -416,16 +420,16 @@ def test_right_pieces_count_as_right(trained, monkeypatch):
         torch.tensor(trained.target_vocab.encode(pair.target))
         for pair in CORPUS.test
     ]
-    real = recipes._forced
+    real = evaluation._forced
 
     def perfect(*arguments):
         return real(*arguments)._replace(predictions=ids)
 
-    monkeypatch.setattr(recipes, "_forced", perfect)
-    found = recipes.evaluate(trained, CORPUS.test)["accuracy_by_position"]
+    monkeypatch.setattr(evaluation, "_forced", perfect)
+    found = evaluation.evaluate(trained, CORPUS.test)["accuracy_by_position"]
     assert set(found["teacher_forced"]) == {1.0}
     pieces = trained.target_vocab.pieces(CORPUS.test[0].target)
-    (first,) = recipes.forced_predictions(trained, CORPUS.test[:1])[:1]
+    (first,) = evaluation.forced_predictions(trained, CORPUS.test[:1])[:1]
     assert first == [*chain(*pieces)]
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from s2s_lib import corpora, recipes
+from s2s_lib import corpora, evaluation, recipes
 from s2s_lib.pairs import turned, untranslated
 from tools import (
     data_quality,
@@ -354,7 +354,7 @@ def test_the_measures_of_one_version(monkeypatch):
         return {"valid_loss": float(len(pairs))}
 
     monkeypatch.setattr(recipes, "train", train)
-    monkeypatch.setattr(recipes, "validate", validate)
+    monkeypatch.setattr(evaluation, "validate", validate)
     corpus = data_quality.short_corpus()
     small = replace(corpus, test=corpus.test[:40])
     short = [p for p in small.test if len(p.source) <= data_quality.SHORT]

@@ -25,19 +25,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from s2s_lib import training
+from s2s_lib import storage, training
 from s2s_lib.batches import EncodedPair, PairList, collate
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
+from s2s_lib.storage import CheckpointError, load_tensors, save_tensors
 from s2s_lib.training import (
-    CheckpointError,
     TrainingConfig,
     TrainingError,
     fit,
     load_checkpoint,
-    load_tensors,
     masked_cross_entropy,
     save_checkpoint,
-    save_tensors,
     scheduled_logits,
     total_loss,
     updater,
@@ -679,8 +677,8 @@ def test_interrupted_in_the_middle(place, tmp_path, monkeypatch):
     targets = {
         "step": (torch.optim.Adam, "step", 8),
         "clip": (nn.utils, "clip_grad_norm_", 8),
-        "save": (training, "save_file", 3),
-        "replace": (training.os, "replace", 3),
+        "save": (storage, "save_file", 3),
+        "replace": (storage.os, "replace", 3),
     }
     owner, name, when = targets[place]
     original, calls = getattr(owner, name), []
@@ -1044,9 +1042,9 @@ def test_two_writers_never_write_one_file(tmp_path, monkeypatch):
     hosts = ("node", "nöde/1.a b", "n" * 300 + "1", "n" * 300 + "2", "")
     for host in hosts * 2:
         with monkeypatch.context() as patch:
-            patch.setattr(training.platform, "node", lambda h=host: h)
-            temporary = training.temporary_of(path)
-            assert len(training.temporary_of(path).name) == len(temporary.name)
+            patch.setattr(storage.platform, "node", lambda h=host: h)
+            temporary = storage.temporary_of(path)
+            assert len(storage.temporary_of(path).name) == len(temporary.name)
         assert temporary.parent == tmp_path and len(temporary.name) < 50
         assert re.fullmatch(
             rf"\.file\.[A-Za-z0-9-]+\.{os.getpid()}\.[0-9a-f]+\.tmp",
@@ -1062,12 +1060,12 @@ def test_only_what_this_machine_left_half_written_is_cleared(tmp_path):
     path = tmp_path / "file"
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    dead = training.temporary_of(path).name.replace(
+    dead = storage.temporary_of(path).name.replace(
         f".{os.getpid()}.", f".{child.pid}."
     )
     others = {
-        training.temporary_of(path).name,  # of a living process
-        dead.replace(training._host(), "elsewhere-012345"),
+        storage.temporary_of(path).name,  # of a living process
+        dead.replace(storage._host(), "elsewhere-012345"),
     }
     for name in (dead, *others):
         (tmp_path / name).write_bytes(b"half")
@@ -1089,7 +1087,7 @@ def test_failed_write_leaves_the_old_file(place, error, tmp_path, monkeypatch):
             Path(args[0]).write_bytes(b"half")
         raise error(errno.ENOSPC, "No space left on device")
 
-    owner = {"save_file": training, "open": builtins}.get(place, training.os)
+    owner = {"save_file": storage, "open": builtins}.get(place, storage.os)
     with monkeypatch.context() as patch:
         patch.setattr(owner, place, fails)
         with pytest.raises(error):

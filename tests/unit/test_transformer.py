@@ -14,7 +14,7 @@ from s2s_lib.batches import pad
 from s2s_lib.captions import PIXELS
 from s2s_lib.embeddings import ScaledEmbedding
 from s2s_lib.search import beam, greedy, n_best
-from s2s_lib.training import load_tensors, save_tensors
+from s2s_lib.storage import load_tensors, save_tensors
 from s2s_lib.transformer import (
     POSITIONS,
     DecoderOnlyModel,
