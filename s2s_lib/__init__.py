@@ -3,13 +3,13 @@
 Its modules from the ground up; each imports only from those before it, and
 its own first line says what it does.
 
-- Text: `vocab`, `subwords`, `lexicon`, `grammar`, `captions`, `corpora`,
+- Data: `vocab`, `subwords`, `lexicon`, `grammar`, `captions`, `corpora`,
   `pairs`, `batches`, `streams`
 - Models: `additive`, `attention`, `embeddings`, `recurrent`, `transformer`,
   `hard`, `bugs`
 - Training: `losses`, `modes`, `storage`, `training`
 - Use: `search`, `metrics`, `errors`
-- The trainings of the book: `catalogue`, `models`, `evaluation`, `recipes`
+- Recipes and results: `catalogue`, `models`, `evaluation`, `recipes`
 - Pages: `plots`, `explorer`, `listing`, `page`
 - The command line: `cli`
 """

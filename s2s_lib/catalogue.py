@@ -1,7 +1,8 @@
 """What the book trains: every recipe, by name.
 
-A recipe says everything that determines a training: corpus, model, training
-settings. `RECIPES` has those of the book; `recipes` trains them.
+A recipe says everything that determines a training but the seed: corpus,
+model, training settings. `RECIPES` has those of the book; `recipes` trains
+them.
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,9 @@ class Recipe:
             of a vocabulary of words for each; 0 for words.
         beam_size, length_penalty: how the test split is translated; see
             `search.n_best`.
+
+    Raises:
+        ValueError: if a value is outside what is listed here.
     """
 
     model: RecurrentConfig | TransformerConfig = field(
@@ -81,6 +85,11 @@ class Recipe:
         """The recipe that `asdict` made `settings` of.
 
         A setting that is missing has its default: the file is older.
+
+        Raises:
+            KeyError: without `model` or `training`.
+            TypeError: for a setting that there is not.
+            ValueError: for a value that is not allowed.
         """
         settings = dict(settings)
         transformer = "num_heads" in settings["model"]

@@ -1,8 +1,8 @@
 """What the book measures of a trained model.
 
 One pass with the true translations fed tells loss, predictions and the
-attention's weights; one search tells BLEU, and what else outputs are good
-for. `validate` is for learning curves, `evaluate` for results files.
+attention's weights; one search gives the outputs, and from them BLEU and the
+rest. `validate` is for learning curves, `evaluate` for results files.
 """
 
 import time
@@ -39,34 +39,13 @@ from s2s_lib.vocab import detokenize
 LONG = 20  # "long" sentences have more source tokens than this
 
 
-def validate(
-    trained: Trained, pairs: Sequence[SentencePair]
-) -> dict[str, float]:
-    """Loss, BLEU and, where there are weights and gold links, alignment
-    error rate on the validation split, for the learning curve."""
-    outputs = trained.translate([pair.source for pair in pairs])
-    score = bleu(
-        [detokenize(tokens) for tokens in outputs],
-        [pair.target_sentence for pair in pairs],
-    )
-    forced = _forced(trained, pairs)
-    row = {
-        "valid_loss": forced.total / forced.tokens,
-        "valid_bleu": score.score,
-    }
-    alignment = evaluate_alignment(trained, pairs, forced)
-    if alignment is not None:
-        row["valid_aer"] = alignment["error_rate"]
-    return row
-
-
 class Forced(NamedTuple):
     """What a model makes of pairs while their true translations are fed.
 
     `total` is the negative log-likelihood of all `tokens`, `<eos>` among
     them, in nats. For each pair and position but that of `<eos>`,
     `predictions` are the most probable ids and `weights` those of the
-    attention, or None without one.
+    attention, (target tokens, source tokens), or None without one.
     """
 
     total: float
@@ -97,9 +76,10 @@ def forced_weights(
     """The attention's weights while the true translations are fed.
 
     Returns:
-        Per sentence (target words, source tokens): a row for each word of
-        the translation, a column for each token as the model reads them,
-        `<eos>` last.
+        Per sentence (target words, source words): a row for each word of
+        the translation, a column for each word of the source, in the order
+        in which the model reads them and `<eos>` last, or for each region
+        of a picture. The weights of a word's pieces are added up.
 
     Raises:
         ValueError: if the model has no attention.
@@ -332,6 +312,32 @@ def evaluate_captions(
     return result
 
 
+def validate(
+    trained: Trained, pairs: Sequence[SentencePair]
+) -> dict[str, float]:
+    """Score pairs for a row of the learning curve.
+
+    Returns:
+        valid_loss (nats per token), valid_bleu of greedy search and, where
+        there are weights and gold links, valid_aer, the alignment error
+        rate.
+    """
+    outputs = trained.translate([pair.source for pair in pairs])
+    score = bleu(
+        [detokenize(tokens) for tokens in outputs],
+        [pair.target_sentence for pair in pairs],
+    )
+    forced = _forced(trained, pairs)
+    row = {
+        "valid_loss": forced.total / forced.tokens,
+        "valid_bleu": score.score,
+    }
+    alignment = evaluate_alignment(trained, pairs, forced)
+    if alignment is not None:
+        row["valid_aer"] = alignment["error_rate"]
+    return row
+
+
 def evaluate(
     trained: Trained,
     pairs: Sequence[SentencePair],
@@ -355,7 +361,8 @@ def evaluate(
         alone, captions (see `evaluate_captions`); with a language,
         bleu_tokenized (score and signature of `metrics.tokenized_bleu`)
         and outputs, the translations as text.
-        Positions are those of the model's tokens: with subwords, of pieces.
+        Perplexity and accuracy_by_position are those of the model's tokens:
+        with subwords, of pieces.
     """
     sources = [pair.source for pair in pairs]
     targets = [pair.target for pair in pairs]

@@ -49,13 +49,21 @@ class Trained:
         return list(reversed(tokens) if self.recipe.reverse_source else tokens)
 
     def pairs(self, pairs: Sequence[SentencePair]) -> list[SentencePair]:
-        """Pairs with their sources in that order; the links go along."""
+        """Pairs with the sources as `source` gives them; links go along."""
         return read_backwards(pairs) if self.recipe.reverse_source else pairs
 
     def translate(
         self, sentences: Sequence[Sequence[str]], **options: Any
     ) -> list[list[str]]:
-        """Translate tokenised sentences; options as in `search.n_best`."""
+        """Translate tokenised sentences; options as in `search.n_best`.
+
+        Returns:
+            For each sentence the tokens of its translation.
+
+        Raises:
+            TypeError: for a sentence that is a string.
+            ValueError: for an option that `search.n_best` refuses.
+        """
         return translate(
             self.model,
             [self.source(tokens) for tokens in sentences],
@@ -108,8 +116,12 @@ def build(
 ) -> Trained:
     """Vocabularies from the training split, and a model with fresh weights.
 
+    `seed` is PyTorch's own from here on.
+
     Raises:
-        ValueError: if the training objective does not suit the model.
+        ValueError: if the training objective or the bug does not suit the
+            model, no pairs are left to train on, or they are too few for
+            so many subwords.
     """
     selection = getattr(recipe.model, "selection", "soft")
     if (selection == "hard") == (recipe.training.objective == "likelihood"):
@@ -143,7 +155,11 @@ def _model(recipe: Recipe, sources: int, targets: int) -> nn.Module:
 
 
 def save(path: Path | str, trained: Trained) -> None:
-    """Write weights, vocabularies, recipe and history into one file."""
+    """Write weights, vocabularies, recipe and history into one file.
+
+    Raises:
+        OSError: if it cannot be written; what was there is untouched.
+    """
     about = {
         "recipe": asdict(trained.recipe),
         "source_vocab": _stored(trained.source_vocab),
@@ -170,11 +186,16 @@ def load(path: Path | str, into: Trained | None = None) -> Trained:
 
     Args:
         path: the file.
-        into: fill this one, after a check that it has the same vocabularies.
+        into: fill this one, after a check that it has the same vocabularies;
+            its recipe stays.
+
+    Returns:
+        The model, in evaluation mode.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if it is damaged, or does not fit `into`.
+        CheckpointError: if it is damaged, holds no model, or does not fit
+            `into`.
     """
     weights, about = load_tensors(path)
     try:

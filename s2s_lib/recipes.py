@@ -2,8 +2,8 @@
 
 `train` takes a recipe of the `catalogue`, runs it and keeps the weights in a
 cache on disk, so a later chapter loads what an earlier one trained.
-`reproduce` runs it to the end and writes what was measured to a small JSON
-file in `results/`.
+`reproduce` scores it once on the test split and writes what was measured to
+a small JSON file in `results/`.
 """
 
 import hashlib
@@ -34,6 +34,7 @@ _DETERMINES = (
     "vocab", "subwords", "lexicon", "grammar", "captions", "corpora",
     "batches", "modes", "losses", "additive", "attention", "embeddings",
     "recurrent", "transformer", "hard", "bugs", "storage", "training",
+    "models",
 )  # fmt: skip
 REAL = ("multi30k", "tatoeba")  # corpora of real sentences
 # What else a result may depend on: their versions are kept with it.
@@ -99,7 +100,8 @@ def train(
 
     Args:
         recipe: one of the names in `RECIPES`, or a recipe.
-        seed: of the weights, the order of the data and dropout.
+        seed: of the weights, the order of the data and dropout; that of
+            the recipe's training settings is not used.
         progress: show a bar on standard error.
         device: where to train; the weights of one device serve on another.
         corpus: train and validate on this one, and not on that of the
@@ -200,7 +202,8 @@ def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
     """Train a recipe, score it once on the test split, write the results.
 
     `training_seconds` in the file are those of all updates and validations,
-    however often the training was stopped; `seconds` are those of this call.
+    however often the training was stopped; `seconds` are those of this call
+    up to the score on test.
 
     Returns:
         The file, `results/NAME-seedN.json`.
@@ -259,7 +262,10 @@ def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
 
 
 def rounded(value: Any) -> Any:
-    """Six significant digits: what is beyond differs between machines."""
+    """Six significant digits: what is beyond differs between machines.
+
+    What JSON does not know, NaN and infinity, becomes None.
+    """
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message says why."""
+    """A file of weights that cannot be used; the message says why."""
 
 
 def save_tensors(
@@ -99,6 +99,9 @@ def load_tensors(
 
     The tensors are copies: the file can be replaced while they are in use.
 
+    Returns:
+        The tensors by name, and the description.
+
     Raises:
         FileNotFoundError: if there is no such file.
         CheckpointError: if it is damaged or not one of ours.
@@ -124,6 +127,8 @@ def check_weights(
     path: Path | str, model: nn.Module, weights: dict[str, Tensor]
 ) -> None:
     """Compare names and shapes with the model's, before loading anything.
+
+    `path` is named in the message.
 
     Raises:
         CheckpointError: naming the first difference.

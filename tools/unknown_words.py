@@ -91,7 +91,7 @@ def write(models: dict[str, Trained]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Write the file of these recipes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipe", nargs="+", help="a name in recipes.RECIPES")
+    parser.add_argument("recipe", nargs="+", help="a name in RECIPES")
     names = parser.parse_args(arguments).recipe
     write({name: recipes.train(name, seed=0) for name in names})
 

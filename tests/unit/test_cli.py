@@ -15,7 +15,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2s_lib import cli, corpora, evaluation, grammar, models, recipes, search
+from s2s_lib import (
+    cli,
+    corpora,
+    evaluation,
+    grammar,
+    models,
+    recipes,
+    recurrent,
+    search,
+)
 from s2s_lib.cli import main
 from s2s_lib.metrics import bleu
 from s2s_lib.recurrent import RecurrentConfig
@@ -299,7 +308,7 @@ def test_a_loss_that_is_not_finite_is_one_line(
     run, tsv, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        models.RecurrentModel,
+        recurrent.RecurrentModel,
         "hidden",
         lambda self, memory, target: (
             torch.full(

@@ -41,9 +41,9 @@ def test_a_module_imports_from_those_before_it_alone(name):
 
 
 @pytest.mark.parametrize("name", MAP)
-def test_a_module_says_in_its_first_line_what_it_does(name):
+def test_the_first_line_of_a_module_is_a_sentence(name):
     first = (ast.get_docstring(FILES[name]) or "").partition("\n")[0]
-    assert len(first) > 20 and first.endswith((".", "`."))
+    assert len(first) > 20 and first.endswith(".")
 
 
 def test_imports_are_found_wherever_they_are():

@@ -293,7 +293,7 @@ def test_remembering_is_per_vocabulary():
     assert len(VOCAB.encode(["the"])) < len(small.encode(["the"]))
 
 
-# In the recipes: one small model of pieces on the generated corpus.
+# In a model: one small model of pieces on the generated corpus.
 
 CORPUS = replace(
     generated(num_train=60, num_valid=5, num_test=10), name="generated"

@@ -1,4 +1,4 @@
-"""The training loop: its loss, its schedules, and stopping at any point.
+"""The training loop: its loss, its schedules, its files, stopping anywhere.
 
 Invariant 12 (stopped and resumed = never stopped) is checked bitwise, with
 dropout, scheduled sampling, ^C in the middle of a step and SIGKILL.
