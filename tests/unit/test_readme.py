@@ -41,6 +41,8 @@ def benchmark_row(seeds):
         recipe["model"].get("attention"), "GRU with attention"
     )
     steps = recipe["training"]["steps"]
+    small = kind == "Transformer" and recipe["training"]["batch_tokens"] < 4096
+    size = " of half the size" if small else ""
     scores, times = [], []
     for seed in seeds:
         metrics = seed["metrics"]
@@ -49,7 +51,7 @@ def benchmark_row(seeds):
         cores = {"1": "one core", "2": "two cores"}[threads]
         times.append(f"{seed['training_seconds'] / 3600:.1f} hours on {cores}")
     cells = [
-        f"{kind}, {recipe['pair']}, {steps:,} updates: `{name}`",
+        f"{kind}, {recipe['pair']}, {steps:,} updates{size}: `{name}`",
         *(
             ", ".join(f"{x:.1f}" for x in column)
             for column in zip(*scores, strict=True)
