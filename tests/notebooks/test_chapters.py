@@ -27,6 +27,7 @@ REPEATED = [
     ),
     ("05", "and has 27.2 over all lengths", "01", "Model 1 BLEU = 27.22"),
     ("03", "better than this network (4.15)", "02", "right 4.15"),
+    ("09", "its AER is 0.035", "01", "nearest copy: AER = 0.035"),
 ]
 
 
