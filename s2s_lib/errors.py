@@ -131,7 +131,17 @@ def scores(
     Returns:
         Name -> score. The first two are right, and cannot be compared with
         one another; the others are mistakes.
+
+    Raises:
+        ValueError: with fewer than two sentences, or if there are not as
+            many references.
     """
+    if len(outputs) < 2 or len(outputs) != len(references):
+        raise ValueError(
+            "scores needs two sentences or more, since one mistake loses a "
+            f"line, and a reference for each; not {len(outputs)} outputs and "
+            f"{len(references)} references"
+        )
     lower = [text.lower() for text in references]
     twice = [moses(s, language, escape=True) for s in (outputs, lower)]
     spaced = [" ".join(tokenize(text)) for text in outputs]

@@ -27,6 +27,12 @@ REPEATED = [
     ),
     ("05", "and has 27.2 over all lengths", "01", "Model 1 BLEU = 27.22"),
     ("03", "better than this network (4.15)", "02", "right 4.15"),
+    (
+        "15",
+        "Its English side has 167 words",
+        "01",
+        "tokens of 167 types; the rarest occurs 128 times",
+    ),
     ("09", "its AER is 0.035", "01", "nearest copy: AER = 0.035"),
 ]
 

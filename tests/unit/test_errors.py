@@ -112,6 +112,13 @@ def test_scores_of_one_output_in_right_and_wrong_ways():
     assert perfect["outputs left in tokens"] < 95
 
 
+@pytest.mark.parametrize("counts", [(1, 1), (0, 0), (3, 2)])
+def test_scores_of_too_few_sentences_are_refused(counts):
+    ours, theirs = (["un chat dort ."] * count for count in counts)
+    with pytest.raises(ValueError, match="two sentences or more"):
+        errors.scores(ours, theirs, "fr")
+
+
 def test_sentences_are_quoted_by_chance_and_by_kind():
     kinds = ["other"] * 50 + ["exact"] * 50
     drawn, examples = translation_errors.quoted(kinds)
