@@ -19,9 +19,10 @@ PARTS = {
     "all sentences up to the last one's end, D2L up to a limit of 51 steps.",
     "attention": "Attention alone, of one sentence with itself, 256 numbers "
     "in a state; additive with all projections.",
-    "transformer": "Multi-head attention, and decoding with and without "
-    "a cache; 128 numbers, 4 heads.",
-    "recurrent": "Parts of the recurrent models.",
+    "transformer": "Multi-head attention, and decoding of an untrained model "
+    "with and without a cache; 128 numbers, 4 heads.",
+    "recurrent": "Parts of the recurrent models; those that search are "
+    "untrained.",
     "curves": "One training step as one size grows. Where it does not, a "
     "sentence has 15 ids, a batch 64 pairs, a vocabulary 6,000 ids, a state "
     "256 numbers.",

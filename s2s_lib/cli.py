@@ -163,7 +163,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("text", nargs="*", help="a sentence; none: read stdin")
     _search_options(one)
-    one.add_argument("--n-best", type=int, default=1, metavar="N")
+    one.add_argument(
+        "--n-best",
+        type=int,
+        default=1,
+        metavar="N",
+        help="above 1: score, log-probability and text of the best N",
+    )
     one.set_defaults(
         run=_translate,
         on_stop=lambda args: "output is partial",
@@ -191,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
         "reproduce", help="run a recipe of the book, write results/"
     )
     one.add_argument("recipe", nargs="?", help="none: list the recipes")
-    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--seed", type=int, default=0, help="default 0")
     one.add_argument("--quiet", action="store_true", help="no progress bar")
     one.set_defaults(
         run=_reproduce,
@@ -215,15 +221,20 @@ def _corpus_options(parser: argparse.ArgumentParser, default: str | None):
     note = "generated, multi30k, tatoeba, FILE.tsv or SOURCE,TARGET (files)"
     if default:
         note += "; a folder or pattern of .tsv files, such as "
-        note += "'shards/*.tsv.gz', is streamed"
+        note += "'shards/*.tsv.gz', or two patterns, is streamed"
     parser.add_argument("--corpus", default=default, help=note)
-    parser.add_argument("--pair", help="languages, such as en-fr")
+    parser.add_argument("--pair", help="languages, such as en-fr or en-de")
 
 
 def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model file")
     parser.add_argument("--beam", type=int, default=1, help="1: greedy search")
-    parser.add_argument("--length-penalty", type=float, default=0.0)
+    parser.add_argument(
+        "--length-penalty",
+        type=float,
+        default=0.0,
+        help="rank by log-probability / length**this (default 0)",
+    )
     parser.add_argument("--max-steps", type=int, help="longest output")
     _device_option(parser)
 
