@@ -26,7 +26,12 @@ REPEATED = [
         "Model 1 BLEU = 27.22",
     ),
     ("05", "and has 27.2 over all lengths", "01", "Model 1 BLEU = 27.22"),
-    ("03", "better than this network (4.15)", "02", "right 4.15"),
+    (
+        "03",
+        "With 4.15 it does a little better than this network",
+        "02",
+        "right 4.15",
+    ),
     (
         "15",
         "Its English side has 167 words",
