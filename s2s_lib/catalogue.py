@@ -228,6 +228,20 @@ RECIPES: dict[str, Recipe] = {
     "one-way-reversed": _change(
         PLAIN, {"bidirectional": False}, {}, reverse_source=True
     ),
+    # C as the first state and nothing else, with two readers and with one;
+    # then the other two cells, on both sides. Rates: python -m tools.rates.
+    "plain-once": _change(PLAIN, {"context": "initial"}, {}),
+    **{
+        f"one-way-once{order}": _change(
+            PLAIN,
+            {"context": "initial", "bidirectional": False},
+            {"learning_rate": 16e-3},
+            reverse_source=bool(order),
+        )
+        for order in ("", "-reversed")
+    },
+    "plain-lstm": _change(PLAIN, {"cell": "lstm"}, {}),
+    "plain-rnn": _change(PLAIN, {"cell": "rnn"}, {"learning_rate": 4e-3}),
     # Scheduled sampling: the share of true tokens at the last step.
     **{
         f"scheduled-{percent}": _change(
