@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -21,6 +21,7 @@ from tools import (
     every_seed,
     files,
     notebooks,
+    rates,
     repetitions,
     update_costs,
 )
@@ -202,6 +203,49 @@ def test_costs_of_updates_are_measured_beside_each_other():
     stored = json.loads((ROOT / "results/update-costs.json").read_text())
     assert stored["command"] == found["command"]
     assert [*stored["recipes"]] == [*update_costs.NAMES]
+
+
+def test_trials_of_rates_are_kept_by_recipe_and_rate(monkeypatch):
+    trained = []
+
+    class Trained:
+        def __init__(self, rate):
+            self.history = [
+                {"valid_bleu": 0.0, "valid_loss": 9.0},
+                {"valid_bleu": 1e3 * rate, "valid_loss": 1.0, "seconds": 5},
+            ]
+
+    def train(recipe, seed, progress):
+        assert seed == 0
+        if isinstance(recipe, str):
+            trained.append(recipe)
+            recipe = recipes.RECIPES[recipe]
+        return Trained(recipe.training.learning_rate)
+
+    monkeypatch.setattr(recipes, "train", train)
+    found = rates.measure(("plain", "plain-rnn"), (4e-3, 8e-3))
+    own = recipes.RECIPES["plain"].training.learning_rate
+    assert own == 8e-3 and trained[0] == "plain"  # the one in the cache
+    assert found["trials"]["plain-rnn"] == {
+        "0.004": {"valid_bleu": 4, "valid_loss": 1},
+        "0.008": {"valid_bleu": 8, "valid_loss": 1},
+    }
+    assert "learning_rate" not in found["recipes"]["plain"]["training"]
+
+
+def test_recipes_have_the_rate_of_the_best_trial():
+    stored = json.loads((ROOT / "results/rates.json").read_text())
+    assert [*stored["trials"]] == [*stored["recipes"]] == [*rates.NAMES]
+    for name, trials in stored["trials"].items():
+        kept = asdict(recipes.RECIPES[name])
+        own = kept["training"].pop("learning_rate")
+        assert stored["recipes"][name] == kept
+        assert [*map(float, trials)] == [*rates.RATES]
+        best = max(trials, key=lambda rate: trials[rate]["valid_bleu"])
+        assert float(best) == own, f"{name}: {best} did better than {own}"
+    alike = recipes.RECIPES["one-way-once"], recipes.RECIPES["one-way"]
+    turned_one = recipes.RECIPES["one-way-once-reversed"]
+    assert turned_one == replace(alike[0], reverse_source=True)
 
 
 def test_repeating_translations_are_counted_by_length(monkeypatch):
