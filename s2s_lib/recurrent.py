@@ -10,11 +10,13 @@ search relies on that when it drops finished sentences or copies beams.
 
 import math
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from s2s_lib.attention import SCORES, SELECTIONS, attend, make_score, select
 from s2s_lib.batches import check_source_mask, spread_rows, take_rows
@@ -23,7 +25,7 @@ from s2s_lib.embeddings import ScaledEmbedding, share_table
 from s2s_lib.vocab import PAD
 
 # Rows of a batch that have only padding left leave it when no more than this
-# share of the rows goes on.
+# share of the rows that are computed goes on.
 LEAVE = 7 / 8
 State = tuple[Float[Tensor, "batch layers hidden"], ...]
 
@@ -300,6 +302,42 @@ def _reorder(
     return states.gather(1, order[..., None].expand_as(states))
 
 
+def computed_rows(going: list[int]) -> list[int]:
+    """How many rows are computed at each step, the longest rows first.
+
+    A row that has only padding left leaves the batch. That costs a copy, so
+    a few leave together.
+
+    Args:
+        going: how many rows have a real token at each step; it never grows.
+    """
+    sizes: list[int] = []
+    for count in going:
+        if not sizes or count <= LEAVE * sizes[-1]:
+            sizes.append(count)
+        else:
+            sizes.append(sizes[-1])
+    return sizes
+
+
+def _read(
+    reader: nn.Module,
+    inputs: Float[Tensor, "batch steps input"],
+    going: list[int],
+) -> Float[Tensor, "batch steps hidden"]:
+    """All states of a reader, 0 from where a row left; see `computed_rows`."""
+    batch, steps, _ = inputs.shape
+    found, state, start = [], None, 0
+    for size, group in groupby(computed_rows(going)):
+        stop = start + len(list(group))
+        state = take_rows(state, slice(size))
+        hidden, state = run_loop(reader, inputs[:size, start:stop], state)
+        found.append(functional.pad(hidden, (0, 0, 0, 0, 0, batch - size)))
+        start = stop
+    hidden = torch.cat(found, dim=1)
+    return functional.pad(hidden, (0, 0, 0, steps - start))
+
+
 class Encoder(nn.Module):
     """Reads the source from both ends; padding changes nothing.
 
@@ -345,23 +383,26 @@ class Encoder(nn.Module):
                 or between its tokens.
         """
         check_source_mask(mask)
+        order = mask.sum(1).argsort(descending=True, stable=True)
+        source, mask = source[order], mask[order]  # the longest row first
         last = mask.sum(1) - 1  # last: (batch,), each row's last real token
         rows = torch.arange(len(source), device=source.device)
         backwards = mirror(mask)
+        going = [count for count in mask.sum(0).tolist() if count]
         states, summary = self.embedding(source), []
         for readers in self.layers:
             inputs, read = self.dropout(states), []
             for direction, reader in enumerate(readers):
-                order = backwards if direction else None
-                x = inputs if order is None else _reorder(inputs, order)
-                hidden, _ = reader(x)  # hidden: (batch, steps, hidden)
+                x = _reorder(inputs, backwards) if direction else inputs
+                hidden = _read(reader, x, going)
+                # hidden: (batch, steps, hidden)
                 summary.append(hidden[rows, last])
                 read.append(
-                    hidden if order is None else _reorder(hidden, order)
+                    _reorder(hidden, backwards) if direction else hidden
                 )
             states = torch.cat(read, dim=-1)
-        states = states * mask[..., None]
-        return states, torch.cat(summary, dim=-1)
+        states, back = states * mask[..., None], order.argsort()
+        return states[back], torch.cat(summary, dim=-1)[back]
 
 
 class Decoder(nn.Module):
@@ -410,12 +451,16 @@ class Decoder(nn.Module):
 
 
 def run_loop(
-    loop: nn.Module, inputs: Float[Tensor, "batch steps input"], state: State
+    loop: nn.Module,
+    inputs: Float[Tensor, "batch steps input"],
+    state: State | None,
 ) -> tuple[Float[Tensor, "batch steps hidden"], State]:
-    """Run torch's loop from `state`, which has the batch first."""
-    # It wants (layers, batch, hidden), and h alone or (h, c).
-    parts = tuple(part.transpose(0, 1).contiguous() for part in state)
-    hidden, final = loop(inputs, parts if len(parts) > 1 else parts[0])
+    """Run torch's loop from `state`, which has the batch first; None is 0."""
+    if state is not None:
+        # It wants (layers, batch, hidden), and h alone or (h, c).
+        state = tuple(part.transpose(0, 1).contiguous() for part in state)
+        state = state if len(state) > 1 else state[0]
+    hidden, final = loop(inputs, state)
     final = final if isinstance(final, tuple) else (final,)
     return hidden, tuple(part.transpose(0, 1) for part in final)
 
@@ -594,15 +639,13 @@ class AttentionDecoder(nn.Module):
         order = lengths.argsort(descending=True)  # the longest row first
         memory = take_rows(memory, order)
         inputs = self.dropout(self.embedding(tokens))[order].split(1, dim=1)
-        state, size = self.begin(memory), len(order)
-        found, rows, steps = [], [], []
+        state, found, rows, steps = self.begin(memory), [], [], []
         going = (lengths[:, None] >= places).sum(0).tolist()
-        for step, count in enumerate(going):
+        sizes = computed_rows(going)
+        for step, (count, size) in enumerate(zip(going, sizes, strict=True)):
             if count == 0:
                 break
-            # To leave costs a copy, so a few leave together.
-            if count <= LEAVE * size:
-                size = count
+            if size < len(memory.mask):
                 memory = take_rows(memory, slice(size))
                 state = take_rows(state, slice(size))
             vector, state, weights = self._advance(

@@ -58,6 +58,20 @@ BREAKS = (
         ("invariants", "recurrent"),
     ),
     Break(
+        "the sentences leave the encoder in another order",
+        "recurrent",
+        "return states[back], torch.cat(summary, dim=-1)[back]",
+        "return states[order], torch.cat(summary, dim=-1)[order]",
+        ("invariants", "recurrent"),
+    ),
+    Break(
+        "a reader forgets what it read when others leave",
+        "recurrent",
+        "run_loop(reader, inputs[:size, start:stop], state)",
+        "run_loop(reader, inputs[:size, start:stop], None)",
+        ("invariants", "recurrent"),
+    ),
+    Break(
         "the backward reader starts in the padding",
         "recurrent",
         "positions < lengths, lengths - 1 - positions, positions",

@@ -14,6 +14,7 @@ from s2s_lib.recurrent import (
     RecurrentConfig,
     RecurrentModel,
     RNNCell,
+    computed_rows,
     mirror,
 )
 from s2s_lib.vocab import PAD
@@ -106,7 +107,7 @@ def torchs_encoder(encoder, config, source, mask):
             ("rnn", "gru", "lstm"),
             (True, False),
             (1, 3),
-            ([1], [4, 1, 6, 3]),
+            ([1], [4, 1, 6, 3], [3, *[6] * 9, 5, 1, 6]),
         )
     ),
 )
@@ -130,6 +131,14 @@ def test_encoder_is_torchs_on_packed_sequences(
     torch.testing.assert_close(summary, expected[1], rtol=0, atol=1e-12)
     assert summary.shape[1] == encoder.summary_size
     assert states.shape[2] == encoder.state_size
+
+
+def test_rows_leave_a_few_together():
+    # An eighth of 16 is 2: the first row that is done stays until then.
+    assert computed_rows([16, 15, 14, 13, 13, 1]) == [16, 16, 14, 14, 14, 1]
+    assert computed_rows([16, 16, 15, 1, 0]) == [16, 16, 16, 1, 0]
+    assert computed_rows([3, 3, 2]) == [3, 3, 2]
+    assert computed_rows([]) == []
 
 
 def test_mirror_by_hand():
