@@ -384,12 +384,12 @@ class Encoder(nn.Module):
         """
         check_source_mask(mask)
         order = mask.sum(1).argsort(descending=True, stable=True)
-        source, mask = source[order], mask[order]  # the longest row first
+        mask = mask[order]  # the longest row first
         last = mask.sum(1) - 1  # last: (batch,), each row's last real token
         rows = torch.arange(len(source), device=source.device)
         backwards = mirror(mask)
         going = [count for count in mask.sum(0).tolist() if count]
-        states, summary = self.embedding(source), []
+        states, summary = self.embedding(source)[order], []
         for readers in self.layers:
             inputs, read = self.dropout(states), []
             for direction, reader in enumerate(readers):
