@@ -133,6 +133,24 @@ def test_encoder_is_torchs_on_packed_sequences(
     assert states.shape[2] == encoder.state_size
 
 
+def test_word_vectors_keep_the_order_of_the_batch():
+    """Whoever asks the embedding for its output finds each row in place."""
+    encoder = Encoder(9, RecurrentConfig(embedding_size=3, hidden_size=4))
+    kept = []
+    encoder.embedding.register_forward_hook(lambda *found: kept.append(found))
+    source = torch.randint(4, 9, (3, 6))
+    mask = torch.arange(6) < torch.tensor([2, 6, 4])[:, None]
+    states, _ = encoder(source, mask)
+    ((_, _, vectors),) = kept
+    for row in range(3):
+        (slope,) = torch.autograd.grad(
+            states[row].square().sum(), vectors, retain_graph=True
+        )
+        touched = slope.abs().sum(-1) > 0  # touched: (batch, steps)
+        assert torch.equal(touched[row], mask[row])
+        assert touched.sum() == mask[row].sum()
+
+
 def test_rows_leave_a_few_together():
     # An eighth of 16 is 2: the first row that is done stays until then.
     assert computed_rows([16, 15, 14, 13, 13, 1]) == [16, 16, 14, 14, 14, 1]
