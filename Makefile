@@ -17,7 +17,7 @@ PYTEST_ARGS ?=
 JOBS ?= 2
 
 .PHONY: help setup book serve test notebooks lint format bench mutants \
-	results repository clean
+	rounding results repository clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | \
@@ -67,6 +67,17 @@ bench: $(STAMP) ## measure the library against its peers
 
 mutants: $(STAMP) ## break the library on purpose; every break must be caught
 	@$(PYTHON) -m tests.mutants
+
+# PyTorch has vector code for several kinds of processors, and each takes its
+# sums in another order. Nothing trained before may stand in for a training.
+rounding: $(STAMP) ## run the chapters with the rounding of other processors
+	@for kind in avx2 default; do \
+		cache=$$(mktemp -d) || exit 1; \
+		echo "Rounding as with ATEN_CPU_CAPABILITY=$$kind"; \
+		ATEN_CPU_CAPABILITY=$$kind S2S_CACHE_DIR=$$cache \
+			$(MAKE) --no-print-directory test PYTEST_ARGS=chapters; \
+		failed=$$?; rm -r "$$cache"; [ $$failed = 0 ] || exit 1; \
+	done
 
 results: $(STAMP) ## list the commands that reproduce the files in results/
 	@$(PYTHON) -m tools.results
