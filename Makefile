@@ -68,8 +68,9 @@ bench: $(STAMP) ## measure the library against its peers
 mutants: $(STAMP) ## break the library on purpose; every break must be caught
 	@$(PYTHON) -m tests.mutants
 
-# PyTorch has vector code for several kinds of processors, and each takes its
-# sums in another order. Nothing trained before may stand in for a training.
+# PyTorch has vector code of its own for several kinds of processors, and each
+# rounds in its own way (products of matrices come from another library, and
+# stay). Nothing trained before may stand in for a training.
 rounding: $(STAMP) ## run the chapters with the rounding of other processors
 	@for kind in avx2 default; do \
 		cache=$$(mktemp -d) || exit 1; \

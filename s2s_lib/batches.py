@@ -76,14 +76,16 @@ def check_source_mask(mask: Bool[Tensor, "batch steps"]) -> None:
     Raises:
         TypeError: if `mask` is not boolean: a number would be added to the
             scores, and padding attended to.
-        ValueError: if a row of `mask` is empty, or has padding before or
-            between its tokens.
+        ValueError: if there is no row, or a row of `mask` is empty, or has
+            padding before or between its tokens.
     """
     if mask.dtype != torch.bool:
         raise TypeError(
             f"a mask must be boolean, True on tokens, not {mask.dtype}; make "
             "it with source != PAD, or with mask.bool()"
         )
+    if not len(mask):
+        raise ValueError("a batch without a source; give at least one")
     empty = ~mask.any(1)
     if bool(empty.any()):
         raise ValueError(

@@ -24,8 +24,8 @@ from s2s_lib.captions import ImageEncoder
 from s2s_lib.embeddings import ScaledEmbedding, share_table
 from s2s_lib.vocab import PAD
 
-# Rows of a batch that have only padding left leave it when no more than this
-# share of the rows that are computed goes on.
+# Rows that have only padding left leave the batch when at most this share of
+# the rows being computed goes on.
 LEAVE = 7 / 8
 State = tuple[Float[Tensor, "batch layers hidden"], ...]
 
@@ -325,7 +325,7 @@ def _read(
     inputs: Float[Tensor, "batch steps input"],
     going: list[int],
 ) -> Float[Tensor, "batch steps hidden"]:
-    """All states of a reader, 0 from where a row left; see `computed_rows`."""
+    """All states of a reader; 0 once a row has left, see `computed_rows`."""
     batch, steps, _ = inputs.shape
     found, state, start = [], None, 0
     for size, group in groupby(computed_rows(going)):

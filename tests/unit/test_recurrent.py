@@ -190,6 +190,8 @@ def test_masks_that_no_reader_understands_are_refused():
     source = torch.full((2, 3), 4)
     with pytest.raises(ValueError, match=r"row 1 .* all padding"):
         model.encode(source, torch.tensor([[True] * 3, [False] * 3]))
+    with pytest.raises(ValueError, match="at least one"):
+        model.encode(source[:0], source[:0] == 4)
     for row in ([False, True, True], [True, False, True]):
         mask = torch.tensor([[True] * 3, row])
         with pytest.raises(ValueError, match=r"row 1 .* behind"):
