@@ -5,7 +5,6 @@ process of its own: ``python -m benchmarks.memory``.
 """
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks import workload
+from benchmarks.timing import peak_mb
 from s2s_lib.catalogue import RECIPES
 from s2s_lib.training import fit
 from s2s_lib.transformer import TransformerModel
@@ -20,7 +20,7 @@ from s2s_lib.transformer import TransformerModel
 NAME = "benchmark-en-fr"
 PAIRS = 29_000  # as many as Multi30k has
 PIECES = 1.1  # pieces of the recipe's vocabulary in a word, about
-UPDATES = 12
+UPDATES = 40
 MARK = 2048  # MB
 
 
@@ -39,13 +39,10 @@ def _measure() -> dict:
     pairs = workload.pairs(PAIRS, size, pieces=PIECES)
     model = TransformerModel(size, size, recipe.model)
     fit(model, pairs, config, progress=False, stop_after=UPDATES)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # In bytes on macOS, in units of 1024 bytes elsewhere.
-    peak_mb = peak / (2**20 if sys.platform == "darwin" else 2**10)
     return {
         "work": f"training {NAME}, {config.batch_tokens} positions a batch, "
         f"{UPDATES} updates",
-        "mb": round(peak_mb),
+        "mb": round(peak_mb()),
         "mark_mb": MARK,
     }
 

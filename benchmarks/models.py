@@ -25,6 +25,7 @@ from benchmarks.peers import import_d2l, import_joeynmt
 from benchmarks.workload import SIZE, VOCABULARY
 from s2s_lib.batches import Batch
 from s2s_lib.losses import batch_loss
+from s2s_lib.onednn import Linear
 from s2s_lib.recurrent import Memory, RecurrentConfig, RecurrentModel
 from s2s_lib.training import TrainingConfig, updater
 from s2s_lib.transformer import (
@@ -230,7 +231,7 @@ def joeynmt(
     ours = RecurrentModel(vocabulary, vocabulary, config)
     reader, writer = ours.encoder, ours.decoder
     # Theirs has a bias here, and none at the output.
-    writer.combine = nn.Linear(3 * size, size)
+    writer.combine = Linear(3 * size, size)
     nn.init.zeros_(writer.output.bias).requires_grad_(False)
 
     model = package.model

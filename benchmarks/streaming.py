@@ -16,7 +16,6 @@ are as many as were written.
 import gzip
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.timing import peak_mb
 from s2s_lib.batches import collate, encode_pairs
 from s2s_lib.streams import BUFFER, Shards, Stream
 from s2s_lib.training import TrainingConfig
@@ -85,14 +85,11 @@ def measure(pairs: int, buffer: int = BUFFER) -> dict[str, float | str]:
         # Each length of 3 to 21 in turn, and an <eos>.
         assert tokens == sum(4 + number % 19 for number in range(pairs))
         busy = time.process_time() - busy
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # In bytes on macOS, in units of 1024 bytes elsewhere.
-    peak_mb = peak / (2**20 if sys.platform == "darwin" else 2**10)
     return {
         "work": f"streaming {pairs:,} pairs once, {size / 1e6:,.0f} MB of "
         f"compressed files: {seconds:,.0f} s, {pairs / seconds:,.0f} pairs "
         "a second",
-        "mb": round(peak_mb),
+        "mb": round(peak_mb()),
         "mark_mb": MARK,
         "pairs": pairs,
         "updates": updates,

@@ -17,6 +17,8 @@ PARTS = {
     "`torch.nn.Transformer` has 4 + 4 layers of 128 numbers. In searching "
     "every sentence ends by itself, after about 15 steps; JoeyNMT computes "
     "all sentences up to the last one's end, D2L up to a limit of 51 steps.",
+    "products": "Layers with large products of matrices: torch's own, and "
+    "ours, for which oneDNN makes them.",
     "attention": "Attention alone, of one sentence with itself, 256 numbers "
     "in a state; additive with all projections.",
     "transformer": "Multi-head attention, and decoding of an untrained model "

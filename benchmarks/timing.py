@@ -1,9 +1,12 @@
 """How the measurements are taken: alternating, in one process, as ratios."""
 
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 # A turn repeats its call until so many milliseconds have passed, or nearly.
 TURN = 100.0
@@ -41,14 +44,16 @@ def compare(
     repeats: int = 5,
     mark: float | None = None,
     parts: int = 1,
+    once: bool = False,
 ) -> Row:
     """Time both by turns, so that a busy machine slows both alike.
 
     A call does `parts` equal pieces of work; milliseconds are given for one.
+    With `once` there is one call in a turn, however short.
     """
     theirs(), ours()  # the first call pays for what is set up once
     turns = [
-        (run, max(1, round(TURN / _milliseconds(run, 1))))
+        (run, 1 if once else max(1, round(TURN / _milliseconds(run, 1))))
         for run in (theirs, ours)
     ]
     pairs = [
@@ -72,3 +77,18 @@ def _milliseconds(run: Callable[[], object], calls: int) -> float:
     for _ in range(calls):
         run()
     return 1000 * (time.process_time() - start) / calls
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had."""
+    status = Path("/proc/self/status")
+    if not status.exists():  # in bytes on macOS, in KiB elsewhere
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    # On Linux `ru_maxrss` begins with the memory of the parent.
+    (line,) = (
+        line
+        for line in status.read_text(encoding="utf-8").splitlines()
+        if line.startswith("VmHWM:")
+    )
+    return int(line.split()[1]) / 2**10

@@ -5,8 +5,8 @@ its own first line says what it does.
 
 - Data: `vocab`, `subwords`, `lexicon`, `grammar`, `captions`, `corpora`,
   `pairs`, `batches`, `streams`
-- Models: `additive`, `attention`, `embeddings`, `recurrent`, `transformer`,
-  `hard`, `bugs`
+- Models: `onednn`, `additive`, `attention`, `embeddings`, `recurrent`,
+  `transformer`, `hard`, `bugs`
 - Training: `losses`, `modes`, `storage`, `training`
 - Use: `search`, `metrics`, `errors`
 - Recipes and results: `catalogue`, `models`, `evaluation`, `recipes`

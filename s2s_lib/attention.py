@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from s2s_lib import additive
+from s2s_lib.onednn import Linear
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -121,8 +122,8 @@ class AdditiveScore(nn.Module):
 
     def __init__(self, query_size: int, key_size: int, hidden_size: int):
         super().__init__()
-        self.query = nn.Linear(query_size, hidden_size, bias=False)
-        self.key = nn.Linear(key_size, hidden_size, bias=False)
+        self.query = Linear(query_size, hidden_size, bias=False)
+        self.key = Linear(key_size, hidden_size, bias=False)
         self.v = nn.Linear(hidden_size, 1, bias=False)
 
     def project_keys(
@@ -195,7 +196,7 @@ class GeneralScore(nn.Module):
 
     def __init__(self, query_size: int, key_size: int):
         super().__init__()
-        self.key = nn.Linear(key_size, query_size, bias=False)
+        self.key = Linear(key_size, query_size, bias=False)
 
     def project_keys(
         self, states: Float[Tensor, "*batch keys key_size"]

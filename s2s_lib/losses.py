@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from s2s_lib.batches import Batch
+from s2s_lib.onednn import linear
 
-# Logits that are computed together, in numbers: 4 MB of float32.
+# Logits that are computed together, in numbers: 4 MB of float32, with
+# oneDNN for a moment twice.
 CHUNK = 2**20
 
 
@@ -81,33 +83,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
             of_hidden = torch.empty_like(hidden)
             of_weight = torch.zeros_like(weight, dtype=wide)
             of_bias = torch.zeros_like(bias, dtype=wide)
+        bias, weight = bias.detach(), weight.detach().requires_grad_(wanted)
         rows = max(1, min(CHUNK // vocabulary, positions))
-        buffer = hidden.new_empty(rows, vocabulary)
         for start in range(0, positions, rows):
             part = slice(start, start + rows)
-            x, true = hidden[part], target[part, None]
-            logits = buffer[: len(x)]  # logits: (rows, vocabulary)
-            logits = torch.addmm(bias, x, weight.t(), out=logits).to(wide)
-            logits -= logits.amax(1, keepdim=True)
-            total -= (1 - smoothing) * logits.gather(1, true).sum()
-            if smoothing:
-                total -= smoothing / vocabulary * logits.sum()
-            sums = logits.exp_().sum(1, keepdim=True)
-            total += sums.log().sum()
-            if not wanted:
-                continue
-            # The derivative by each logit: probability minus target.
-            change = logits.div_(sums)
-            if smoothing:
-                change -= smoothing / vocabulary
-            change.scatter_add_(1, true, torch.full_like(sums, smoothing - 1))
-            of_bias += change.sum(0)
-            change = change.to(weight.dtype)
-            torch.mm(change, weight, out=of_hidden[part])
-            if weight.dtype == wide:
-                of_weight.addmm_(change.t(), x)
-            else:
-                of_weight += change.t() @ x
+            with torch.autocast(hidden.device.type, enabled=False):
+                loss, slopes = _summed(
+                    hidden[part], weight, bias, target[part, None], smoothing
+                )
+            total += loss
+            if wanted:
+                of_hidden[part] = slopes[0]
+                of_weight += slopes[1]
+                of_bias += slopes[2]
         if wanted:
             ctx.save_for_backward(
                 of_hidden, of_weight.to(weight.dtype), of_bias.to(bias.dtype)
@@ -121,6 +109,37 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale = gradient / ctx.positions
         parts = (part * scale.to(part.dtype) for part in ctx.saved_tensors)
         return *parts, None, None
+
+
+def _summed(
+    x: Tensor, weight: Tensor, bias: Tensor, true: Tensor, smoothing: float
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The summed loss of some positions; its gradient, if `weight` asks."""
+    wanted, vocabulary = weight.requires_grad, len(weight)
+    with torch.set_grad_enabled(wanted):
+        x = x.detach().requires_grad_(wanted)
+        product = linear(x, weight, bias)
+    # The gradient of a product needs no logits: they are overwritten.
+    wide = torch.promote_types(x.dtype, torch.float32)
+    logits = product.detach().to(wide)  # logits: (rows, vocabulary)
+    logits -= logits.amax(1, keepdim=True)
+    loss = -(1 - smoothing) * logits.gather(1, true).sum()
+    if smoothing:
+        loss -= smoothing / vocabulary * logits.sum()
+    sums = logits.exp_().sum(1, keepdim=True)
+    loss += sums.log().sum()
+    if not wanted:
+        return loss, ()
+    # The derivative by each logit: probability minus target.
+    change = logits.div_(sums)
+    if smoothing:
+        change -= smoothing / vocabulary
+    change.scatter_add_(1, true, torch.full_like(sums, smoothing - 1))
+    of_bias = change.sum(0)
+    of_both = torch.autograd.grad(
+        product, (x, weight), change.to(product.dtype)
+    )
+    return loss, (*of_both, of_bias)
 
 
 def batch_loss(

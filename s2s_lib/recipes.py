@@ -32,9 +32,9 @@ from s2s_lib.training import fit
 # The modules whose code decides what a training ends in.
 _DETERMINES = (
     "vocab", "subwords", "lexicon", "grammar", "captions", "corpora",
-    "batches", "modes", "losses", "additive", "attention", "embeddings",
-    "recurrent", "transformer", "hard", "bugs", "storage", "training",
-    "models",
+    "batches", "modes", "onednn", "losses", "additive", "attention",
+    "embeddings", "recurrent", "transformer", "hard", "bugs", "storage",
+    "training", "models",
 )  # fmt: skip
 REAL = ("multi30k", "tatoeba")  # corpora of real sentences
 # What else a result may depend on: their versions are kept with it.

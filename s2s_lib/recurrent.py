@@ -2,7 +2,8 @@
 
 The cells are written out here, gate by gate, with the parameter names of
 `torch.nn`, so that weights can be copied both ways. The encoder and decoder
-run torch's own loops over the same cells, which give the same numbers faster.
+run torch's own loops over the same cells, which give the same numbers faster,
+but for a large GRU (see `GRU`).
 
 Every tensor in a memory or a state has the batch as its first dimension; the
 search relies on that when it drops finished sentences or copies beams.
@@ -22,6 +23,7 @@ from s2s_lib.attention import SCORES, SELECTIONS, attend, make_score, select
 from s2s_lib.batches import check_source_mask, spread_rows, take_rows
 from s2s_lib.captions import ImageEncoder
 from s2s_lib.embeddings import ScaledEmbedding, share_table
+from s2s_lib.onednn import Linear, linear, suits
 from s2s_lib.vocab import PAD
 
 # Rows that have only padding left leave the batch when at most this share of
@@ -90,7 +92,16 @@ class GRUCell(_Cell):
         x: Float[Tensor, "batch input"],
         h: Float[Tensor, "batch hidden"],
     ) -> Float[Tensor, "batch hidden"]:
-        (x_r, x_z, x_n), (h_r, h_z, h_n) = self.project(x, h)
+        return self.mix(*self.project(x, h), h)
+
+    @staticmethod
+    def mix(
+        from_input: tuple[Tensor, ...],
+        from_state: tuple[Tensor, ...],
+        h: Float[Tensor, "batch hidden"],
+    ) -> Float[Tensor, "batch hidden"]:
+        """The next state, of what `project` gave."""
+        (x_r, x_z, x_n), (h_r, h_z, h_n) = from_input, from_state
         r = torch.sigmoid(x_r + h_r)  # r: (batch, hidden)
         z = torch.sigmoid(x_z + h_z)  # z: (batch, hidden)
         n = torch.tanh(x_n + r * h_n)  # n: (batch, hidden)
@@ -123,7 +134,49 @@ class LSTMCell(_Cell):
         return o * torch.tanh(c), c
 
 
-_LOOPS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+class GRU(nn.GRU):
+    """torch's loop over a GRU, batch first, in one direction.
+
+    Where the products of a step are large, oneDNN makes them, and the steps
+    are those of `GRUCell`.
+    """
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch steps input"],
+        state: Float[Tensor, "layers batch hidden"] | None = None,
+    ) -> tuple[
+        Float[Tensor, "batch steps hidden"],
+        Float[Tensor, "layers batch hidden"],
+    ]:
+        size = self.hidden_size
+        plain = self.batch_first and self.bias and not self.bidirectional
+        if not (
+            plain
+            and x.dim() == 3
+            and x.shape[1]
+            and suits(x, len(x) * 3 * size * size)
+        ):
+            return super().forward(x, state)
+        if state is None:
+            state = x.new_zeros(self.num_layers, len(x), size)
+        self.check_forward_args(x, state, None)
+        final = []
+        for layer, h in enumerate(state):
+            w_input, w_state, b_input, b_state = self.all_weights[layer]
+            if layer:
+                x = functional.dropout(x, self.dropout, self.training)
+            states = []
+            for step in linear(x, w_input, b_input).unbind(1):
+                said = linear(h, w_state, b_state)
+                h = GRUCell.mix(step.chunk(3, 1), said.chunk(3, 1), h)
+                states.append(h)
+            x = torch.stack(states, dim=1)
+            final.append(h)
+        return x, torch.stack(final)
+
+
+_LOOPS = {"rnn": nn.RNN, "gru": GRU, "lstm": nn.LSTM}
 
 
 @dataclass(frozen=True)
@@ -235,7 +288,7 @@ class RecurrentConfig:
             )
 
     def loop(self, input_size: int, num_layers: int) -> nn.Module:
-        """torch's loop over this cell, batch first, in one direction."""
+        """A loop over this cell, batch first, in one direction."""
         return _LOOPS[self.cell](
             input_size,
             self.hidden_size,
@@ -252,9 +305,9 @@ class RecurrentConfig:
     def writer(self, vocab_size: int) -> tuple[nn.Module, nn.Linear]:
         """What makes the decoder's vector one for `output`, and `output`."""
         if not self.shared_embeddings:
-            return nn.Identity(), nn.Linear(self.hidden_size, vocab_size)
-        between = nn.Linear(self.hidden_size, self.embedding_size, bias=False)
-        return between, nn.Linear(self.embedding_size, vocab_size)
+            return nn.Identity(), Linear(self.hidden_size, vocab_size)
+        between = Linear(self.hidden_size, self.embedding_size, bias=False)
+        return between, Linear(self.embedding_size, vocab_size)
 
     @property
     def attends(self) -> bool:
@@ -299,7 +352,10 @@ def _reorder(
     states: Float[Tensor, "batch steps hidden"],
     order: Int[Tensor, "batch steps"],
 ) -> Float[Tensor, "batch steps hidden"]:
-    return states.gather(1, order[..., None].expand_as(states))
+    batch, steps = order.shape
+    starts = steps * torch.arange(batch, device=order.device)[:, None]
+    flat = states.flatten(0, 1).index_select(0, (starts + order).flatten())
+    return flat.view_as(states)
 
 
 def computed_rows(going: list[int]) -> list[int]:
@@ -503,7 +559,7 @@ class AttentionDecoder(nn.Module):
         )
         self.score = make_score(config.attention, hidden, value_size, hidden)
         if config.query == "after":
-            self.combine = nn.Linear(value_size + hidden, hidden, bias=False)
+            self.combine = Linear(value_size + hidden, hidden, bias=False)
         self.projection, self.output = config.writer(vocab_size)
         self.stepwise = (
             config.query == "before" or config.input_feeding or config.coverage
@@ -713,14 +769,12 @@ class RecurrentModel(nn.Module):
         )
         size = config.context_size or self.encoder.summary_size
         self.squeeze = (
-            nn.Sequential(
-                nn.Linear(self.encoder.summary_size, size), nn.Tanh()
-            )
+            nn.Sequential(Linear(self.encoder.summary_size, size), nn.Tanh())
             if config.context_size
             else nn.Identity()
         )
         state_size = config.num_layers * config.hidden_size
-        self.bridge = nn.Linear(size, config.state_parts * state_size)
+        self.bridge = Linear(size, config.state_parts * state_size)
         if config.attention == "none":
             self.decoder = Decoder(target_vocab_size, size, config)
         else:

@@ -23,6 +23,7 @@ from s2s_lib.attention import attend
 from s2s_lib.batches import check_source_mask, spread_rows
 from s2s_lib.captions import ImageEncoder
 from s2s_lib.embeddings import ScaledEmbedding, share_table
+from s2s_lib.onednn import Linear, linear
 from s2s_lib.vocab import PAD, UNK
 
 POSITIONS = ("sinusoidal", "learned", "rotary", "none")
@@ -211,7 +212,7 @@ class MultiHeadAttention(nn.Module):
             torch.empty(3 * hidden_size, hidden_size)
         )
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden_size))
-        self.out_proj = nn.Linear(hidden_size, hidden_size)
+        self.out_proj = Linear(hidden_size, hidden_size)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
@@ -219,7 +220,7 @@ class MultiHeadAttention(nn.Module):
         """Parts `first` to `last` of query, key and value, as heads."""
         size = states.shape[-1]
         rows = slice(first * size, last * size)
-        projected = functional.linear(
+        projected = linear(
             states, self.in_proj_weight[rows], self.in_proj_bias[rows]
         )
         # The parts, then the heads, lie one behind the other.
@@ -330,9 +331,9 @@ class Layer(nn.Module):
             self.cross_attention = MultiHeadAttention(size, config.num_heads)
             self.cross_norm = nn.LayerNorm(size)
         self.feedforward = nn.Sequential(
-            nn.Linear(size, config.feedforward_size),
+            Linear(size, config.feedforward_size),
             nn.ReLU(),
-            nn.Linear(config.feedforward_size, size),
+            Linear(config.feedforward_size, size),
         )
         self.feedforward_norm = nn.LayerNorm(size)
         self.dropout = nn.Dropout(config.dropout)
@@ -560,7 +561,7 @@ class TransformerModel(nn.Module):
             # the gradient of its weights, if they were not frozen.
             self.encoder.shrink.requires_grad_(False)
         self.decoder = Stack(target_vocab_size, config, cross=True)
-        self.output = nn.Linear(config.hidden_size, target_vocab_size)
+        self.output = Linear(config.hidden_size, target_vocab_size)
         if config.shared_embeddings:
             share_table(
                 self.output,
@@ -690,7 +691,7 @@ class DecoderOnlyModel(nn.Module):
         self.stack = Stack(
             source_vocab_size + target_vocab_size, config, cross=False
         )
-        self.output = nn.Linear(config.hidden_size, target_vocab_size)
+        self.output = Linear(config.hidden_size, target_vocab_size)
 
     def encode(
         self,
@@ -777,7 +778,7 @@ class MaskedLanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = TransformerEncoder(vocab_size, config)
-        self.output = nn.Linear(config.hidden_size, vocab_size)
+        self.output = Linear(config.hidden_size, vocab_size)
 
     def forward(
         self,

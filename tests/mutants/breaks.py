@@ -541,9 +541,30 @@ BREAKS = (
     Break(
         "in chunks only the last of them changes the weights",
         "losses",
-        "of_weight.addmm_(change.t(), x)",
-        "of_weight = change.t() @ x",
+        "of_weight += slopes[1]",
+        "of_weight = slopes[1]",
         ("losses",),
+    ),
+    Break(
+        "a large step of a GRU mixes up its gates",
+        "recurrent",
+        "GRUCell.mix(step.chunk(3, 1), said.chunk(3, 1), h)",
+        "GRUCell.mix(said.chunk(3, 1), step.chunk(3, 1), h)",
+        ("onednn",),
+    ),
+    Break(
+        "a GRU of two layers begins the second as the first",
+        "recurrent",
+        "            states = []\n            for step in",
+        "            h, states = state[0], []\n            for step in",
+        ("onednn",),
+    ),
+    Break(
+        "oneDNN never makes a product",
+        "onednn",
+        "multiplications >= FEW",
+        "multiplications < 0",
+        ("onednn",),
     ),
     Break(
         "the mean of weights forgets the first ones",

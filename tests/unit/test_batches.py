@@ -17,6 +17,8 @@ from s2s_lib.batches import (
     encode_pairs,
     make_batches,
     pad,
+    spread_rows,
+    take_rows,
 )
 from s2s_lib.grammar import SentencePair
 from s2s_lib.vocab import EOS, PAD, SOS, UNK, Vocabulary
@@ -81,6 +83,25 @@ def test_pad_and_collate_refuse_nothing_at_all():
     for call in (pad, collate):
         with pytest.raises(ValueError, match="at least one"):
             call([])
+
+
+def test_rows_are_named_on_the_device_of_the_tensors(monkeypatch):
+    """Nothing but a graphics processor would complain."""
+    select = torch.Tensor.index_select
+
+    def watched(self, dim, rows):
+        assert rows.device == self.device
+        return select(self, dim, rows)
+
+    monkeypatch.setattr(torch.Tensor, "index_select", watched)
+    tree = (torch.empty(2, 3, device="meta"), None)
+    assert spread_rows(tree, 2, 6)[0].shape == (6, 3)
+    rows = torch.tensor([1, 1, 0])
+    assert take_rows(tree, rows)[0].shape == (3, 3)
+    numbers = torch.arange(6).view(3, 2)
+    assert take_rows(numbers, rows).tolist() == [[2, 3], [2, 3], [0, 1]]
+    assert take_rows(numbers, slice(1, 3)).tolist() == [[2, 3], [4, 5]]
+    assert spread_rows(numbers, 3, 3) is numbers
 
 
 def test_encode_pairs_ends_both_sides_and_knows_unknown_words():

@@ -1,0 +1,93 @@
+"""Layers of torch whose large products are made by the library oneDNN.
+
+On a CPU torch leaves products of matrices to MKL. On the AMD processor where
+it was measured, MKL takes twice as long as oneDNN, which torch has for
+convolutions, and for tensors in oneDNN's own layout. So the input is put
+into that layout, and the product taken out of it. Results are the same up to
+rounding. In training a layer then keeps input and output once more.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Products of fewer multiplications are left to torch: the change of layout
+# costs more than it saves.
+FEW = 2**23
+
+
+def linear(
+    x: Float[Tensor, "*batch input"],
+    weight: Float[Tensor, "output input"],
+    bias: Float[Tensor, " output"] | None = None,
+) -> Float[Tensor, "*batch output"]:
+    """`x @ weight.T + bias`, as `torch.nn.functional.linear` has it.
+
+    By oneDNN if the product is large, in float32, on a CPU and not in
+    `without_onednn`. What oneDNN made cannot be differentiated twice, and
+    anomaly detection and `torch.func` do not know it.
+    """
+    fit = x.shape[-1] == weight.shape[1] and x.dtype == weight.dtype
+    if bias is not None:  # oneDNN takes a contiguous one for granted
+        fit &= bias.shape == weight.shape[:1] and bias.dtype == x.dtype
+        fit &= bias.is_contiguous()
+    if not (fit and suits(x, x.numel() * len(weight))):
+        return functional.linear(x, weight, bias)
+    flat = x.flatten(0, -2)
+    rows = len(flat)
+    if missing := -rows % _step(rows):
+        flat = functional.pad(flat, (0, 0, 0, missing))
+    product = functional.linear(flat.to_mkldnn(), weight, bias).to_dense()
+    return product[:rows].unflatten(0, x.shape[:-1])
+
+
+def _step(rows: int) -> int:
+    """Of what the number of rows is to be a multiple.
+
+    oneDNN writes code for each number of rows that it meets, and keeps it:
+    that takes a millisecond or so, and up to a megabyte. So the last rows
+    may be zeros: less than 8, or than one in eight.
+    """
+    return 1 << max(3, rows.bit_length() - 4)
+
+
+def suits(x: Tensor, multiplications: int) -> bool:
+    """Whether a product of `x` with weights is one for oneDNN."""
+    return (
+        multiplications >= FEW
+        and x.dim() > 1
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """All products by torch's usual library for a while.
+
+    For what knows its operations only, such as a counter of them, and for
+    what `linear` says. It sets `torch.backends.mkldnn.enabled`, for all
+    threads.
+    """
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear`, computed by `linear`."""
+
+    def forward(
+        self, x: Float[Tensor, "*batch input"]
+    ) -> Float[Tensor, "*batch output"]:
+        return linear(x, self.weight, self.bias)

@@ -1,0 +1,258 @@
+"""Layers by oneDNN equal torch's own; small ones are left to torch."""
+
+import math
+from inspect import unwrap
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from s2s_lib import onednn
+from s2s_lib.onednn import Linear, linear, without_onednn
+from s2s_lib.recurrent import GRU
+
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="torch without oneDNN"
+)
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """How many products have been made by oneDNN."""
+    made, change = [], torch.Tensor.to_mkldnn
+
+    def watched(self, *args):
+        made.append(tuple(self.shape))
+        return change(self, *args)
+
+    monkeypatch.setattr(torch.Tensor, "to_mkldnn", watched)
+    return made
+
+
+@pytest.fixture
+def every(monkeypatch):
+    """Products of all sizes suit oneDNN."""
+    monkeypatch.setattr(onednn, "FEW", 1)
+
+
+def assert_same(found, wanted, inputs):
+    """Equal values and equal gradients, up to rounding."""
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    weights = torch.randn_like(wanted)
+    for own, other in zip(
+        torch.autograd.grad(
+            (found * weights).sum(), inputs, retain_graph=True
+        ),
+        torch.autograd.grad(
+            (wanted * weights).sum(), inputs, retain_graph=True
+        ),
+        strict=True,
+    ):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
+
+
+@needs_onednn
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 7), (5, 7), (3, 1, 7), (2, 3, 4, 7)])
+def test_a_product_equals_torchs(every, products, shape, bias):
+    torch.manual_seed(0)
+    x = torch.randn(shape, requires_grad=True)
+    weight = torch.randn(11, 7, requires_grad=True)
+    b = torch.randn(11, requires_grad=True) if bias else None
+    inputs = [x, weight] + [b] * bias
+    found = linear(x, weight, b)
+    assert_same(found, functional.linear(x, weight, b), inputs)
+    assert products == [(-(-math.prod(shape[:-1]) // 8) * 8, 7)]
+    assert found.shape == (*shape[:-1], 11) and found.is_contiguous()
+
+
+@needs_onednn
+def test_parts_and_turned_tensors(every, products):
+    """Rows of a larger matrix, transposed ones, stretched ones, columns."""
+    whole = torch.randn(12, 5, requires_grad=True)
+    turned = torch.randn(5, 12, requires_grad=True)
+    one = torch.randn(1, 5, requires_grad=True)
+    b = torch.randn(24, requires_grad=True)
+    for x, weight, bias, leaves in (
+        (turned.T, whole[3:9], None, [turned, whole]),
+        (one.expand(4, 5), whole[::2], None, [one, whole]),
+        (whole[:, :4], turned[:, 2:6], None, [whole, turned]),
+        (whole, turned.T, b[12:], [whole, turned, b]),
+    ):
+        assert_same(
+            linear(x, weight, bias), functional.linear(x, weight, bias), leaves
+        )
+    assert len(products) == 4
+
+
+@needs_onednn
+def test_a_bias_that_onednn_would_misread_is_left_to_torch(every, products):
+    x, weight = torch.randn(3, 5), torch.randn(4, 5)
+    for bias in torch.randn(8)[::2], torch.ones(1).expand(4), torch.ones(1):
+        found = linear.__wrapped__(x, weight, bias)
+        assert torch.equal(found, functional.linear(x, weight, bias))
+    assert products == []
+
+
+@needs_onednn
+def test_there_are_few_numbers_of_rows(every, products):
+    weight = torch.randn(2, 3)
+    for rows in range(1, 4097):
+        linear(torch.empty(rows, 3), weight)
+    computed = [rows for rows, _ in products]
+    assert len(set(computed)) == 16 + 8 * 5 and max(computed) == 4096
+    for rows, found in enumerate(computed, 1):
+        assert rows <= found < max(rows + 8, rows * 9 / 8)
+
+
+@needs_onednn
+def test_only_what_asks_for_a_gradient_has_one(every):
+    x, weight = torch.randn(3, 5), torch.randn(4, 5, requires_grad=True)
+    linear(x, weight).sum().backward()
+    torch.testing.assert_close(weight.grad, x.sum(0).expand(4, 5))
+    assert x.grad is None
+    x.requires_grad_()
+    linear(x, weight.detach()).sum().backward()
+    torch.testing.assert_close(x.grad, weight.sum(0).detach().expand(3, 5))
+    with torch.no_grad():
+        assert not linear(x, weight).requires_grad
+
+
+@needs_onednn
+def test_large_products_are_made_by_onednn_and_small_ones_are_not(products):
+    rows = onednn.FEW // 2**18
+    layer = Linear(512, 512, bias=False)
+    layer(torch.randn(rows, 512))
+    assert products == [(rows, 512)]
+    layer(torch.randn(rows - 1, 512))
+    layer(torch.randn(0, 512))
+    assert len(products) == 1
+
+
+@needs_onednn
+def test_where_onednn_does_not_serve_torch_does(every, products):
+    x, weight = torch.randn(3, 5), torch.randn(4, 5)
+    wanted = functional.linear(x, weight)
+    for kind in (torch.float64, torch.bfloat16):
+        found = linear(x.to(kind), weight.to(kind))
+        assert found.dtype == kind
+        torch.testing.assert_close(found.float(), wanted, rtol=0.05, atol=0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear(x, weight).dtype == torch.bfloat16
+    assert linear(x[0], weight).shape == (4,)
+    assert linear(x.to("meta"), weight.to("meta")).shape == (3, 4)
+    for other in (x.double(), weight), (x, weight.double()):
+        with pytest.raises(RuntimeError, match="same dtype"):
+            linear(*other)
+    with without_onednn():
+        assert torch.equal(linear(x, weight), wanted)
+    assert products == []
+
+
+@needs_onednn
+def test_second_derivatives_without_onednn(every):
+    x = torch.randn(3, 5, requires_grad=True)
+    layer = Linear(5, 4)
+
+    def slope():
+        (found,) = torch.autograd.grad(
+            layer(x).square().sum(), x, create_graph=True
+        )
+        return torch.autograd.grad(found.sum(), x)[0]
+
+    with pytest.raises(RuntimeError):
+        slope()
+    assert torch.backends.mkldnn.enabled
+    with without_onednn():
+        weight = layer.weight.detach()
+        wanted = (2 * weight.T @ weight).sum(0).expand(3, 5)
+        torch.testing.assert_close(slope(), wanted)
+    assert torch.backends.mkldnn.enabled
+    with pytest.raises(KeyError), without_onednn():
+        raise KeyError
+    assert torch.backends.mkldnn.enabled
+
+
+@needs_onednn
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("begun", [True, False])
+def test_our_steps_of_a_gru_equal_torchs(
+    every, products, layers, steps, begun
+):
+    torch.manual_seed(0)
+    ours = GRU(5, 6, layers, batch_first=True)
+    theirs = nn.GRU(5, 6, layers, batch_first=True)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, steps, 5, requires_grad=True)
+    state = torch.randn(layers, 3, 6, requires_grad=True) if begun else None
+    found, last = ours(x, state)
+    assert len(products) == layers * (1 + steps)
+    wanted, final = theirs(x, state)
+    inputs = [x] + [state] * begun
+    assert_same(found, wanted, inputs)
+    assert_same(last, final, inputs)
+    for (name, own), other in zip(
+        ours.named_parameters(), theirs.parameters(), strict=True
+    ):
+        (own,) = torch.autograd.grad(found.sum(), own, retain_graph=True)
+        (other,) = torch.autograd.grad(wanted.sum(), other, retain_graph=True)
+        torch.testing.assert_close(own, other, msg=name)
+
+
+@needs_onednn
+def test_dropout_between_the_layers_of_a_gru(every):
+    torch.manual_seed(0)
+    gru = GRU(5, 6, 2, batch_first=True, dropout=0.5)
+    x = torch.randn(3, 4, 5)
+    first, second = gru(x)[0], gru(x)[0]
+    assert not torch.allclose(first, second)
+    gru.eval()
+    assert torch.equal(gru(x)[0], gru(x)[0])
+    plain = nn.GRU(5, 6, 2, batch_first=True)
+    plain.load_state_dict(gru.state_dict())
+    torch.testing.assert_close(gru(x)[0], plain(x)[0])
+    gru.train().dropout = 1.0  # the second layer hears nothing of the first
+    states, final = gru(x)
+    assert torch.equal(states, gru(torch.randn(3, 4, 5))[0])
+    torch.testing.assert_close(final[0], plain(x)[1][0])
+
+
+@needs_onednn
+def test_what_does_not_fit_a_gru_is_refused(every):
+    gru = GRU(5, 6, batch_first=True)
+    x = torch.randn(3, 4, 5)
+    forward = unwrap(GRU.forward)  # as it is without the tests' own checks
+    for state in torch.randn(1, 1, 6), torch.randn(2, 3, 6):
+        with pytest.raises(RuntimeError, match="Expected hidden size"):
+            forward(gru, x, state)
+    with pytest.raises(RuntimeError, match="Expected 5, got 4"):
+        forward(gru, x[..., :4])
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_first": False}, {"bias": False}, {"bidirectional": True}],
+)
+def test_grus_of_other_kinds_are_torchs(every, products, options):
+    options = {"batch_first": True} | options
+    ours, theirs = GRU(5, 6, **options), nn.GRU(5, 6, **options)
+    theirs.load_state_dict(ours.state_dict())
+    x, forward = torch.randn(4, 4, 5), unwrap(GRU.forward)
+    assert torch.equal(forward(ours, x)[0], theirs(x)[0])
+    assert torch.equal(forward(ours, x[0])[0], theirs(x[0])[0])
+    with pytest.raises(RuntimeError, match="larger than 0"):
+        forward(GRU(5, 6, batch_first=True), x[:, :0])
+    assert products == []
+
+
+def test_a_small_gru_is_torchs(products):
+    torch.manual_seed(0)
+    ours = GRU(5, 6, batch_first=True)
+    theirs = nn.GRU(5, 6, batch_first=True)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 4, 5)
+    assert torch.equal(ours(x)[0], theirs(x)[0])
+    assert products == []
