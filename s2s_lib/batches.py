@@ -7,6 +7,7 @@ similar length share a batch, so that little is computed on padding.
 
 import json
 from collections.abc import Iterator, Sequence
+from random import Random
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -14,7 +15,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from s2s_lib.grammar import SentencePair
-from s2s_lib.subwords import AnyVocabulary
+from s2s_lib.subwords import (
+    AnyVocabulary,
+    SubwordVocabulary,
+    check_dropout,
+)
 from s2s_lib.vocab import EOS, PAD, SOS
 
 # Batches per pool: a pool of shuffled pairs is sorted by length before it is
@@ -239,7 +244,11 @@ class Updates(Protocol):
 
 
 class PairList:
-    """Pairs in memory, as `Updates`; the place is the number of updates."""
+    """Pairs in memory, as `Updates`.
+
+    A place is the number of epochs that are over, and that of the updates
+    since; or, as it once was, the number of all updates.
+    """
 
     def __init__(self, pairs: Sequence[EncodedPair]):
         self.pairs = pairs
@@ -248,24 +257,82 @@ class PairList:
         """See `Updates`."""
         return json.dumps(self.pairs)
 
+    def of_epoch(self, seed: int, epoch: int) -> Sequence[EncodedPair]:
+        """The pairs, in the ids that they have in one epoch."""
+        return self.pairs
+
     def updates(
-        self, config: Any, place: int | None = None
-    ) -> Iterator[tuple[list[EncodedPair], int]]:
+        self, config: Any, place: Sequence[int] | int | None = None
+    ) -> Iterator[tuple[list[EncodedPair], list[int]]]:
         """See `Updates`; each epoch has a shuffle of its own."""
-        done = place or 0
-        epoch, skip = 0, done
+        if place is None or isinstance(place, int):
+            place = 0, place or 0
+        epoch, done = place
         while True:
+            pairs = self.of_epoch(config.seed, epoch)
             batches = batch_rows(
-                self.pairs,
+                pairs,
                 config.batch_size,
                 epoch_generator(config.seed, epoch),
                 config.bucket,
                 config.batch_tokens,
             )
-            for rows in batches[skip:]:
-                done += 1
-                yield [self.pairs[row] for row in rows], done
-            epoch, skip = epoch + 1, max(0, skip - len(batches))
+            for number, rows in enumerate(batches[done:], done + 1):
+                yield [pairs[row] for row in rows], [epoch, number]
+            epoch, done = epoch + 1, max(0, done - len(batches))
+
+
+class RespelledPairs(PairList):
+    """Pairs whose words are spelled anew in each epoch, by BPE-dropout.
+
+    See `SubwordVocabulary.encode_anew`. What is drawn depends on the seed
+    of the training and the number of the epoch, and on nothing else.
+
+    Args:
+        pairs: sentence pairs, as tokens.
+        source_vocab, target_vocab: of subwords.
+        dropout: the share of merges that are left out.
+
+    Raises:
+        TypeError: if a vocabulary is one of words.
+        ValueError: if `dropout` is not from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[SentencePair],
+        source_vocab: AnyVocabulary,
+        target_vocab: AnyVocabulary,
+        dropout: float,
+    ):
+        super().__init__(encode_pairs(pairs, source_vocab, target_vocab))
+        check_dropout(dropout)
+        for vocab in (source_vocab, target_vocab):
+            if not isinstance(vocab, SubwordVocabulary):
+                raise TypeError(
+                    "words can be spelled anew with a SubwordVocabulary, and "
+                    f"not with a {type(vocab).__name__}"
+                )
+        self._sentences = [(pair.source, pair.target) for pair in pairs]
+        self._vocabs = source_vocab, target_vocab
+        self._dropout = dropout
+
+    def identity(self) -> str:
+        """See `Updates`."""
+        return f"{self._dropout} {super().identity()}"
+
+    def of_epoch(self, seed: int, epoch: int) -> Sequence[EncodedPair]:
+        """The pairs as they are spelled in one epoch."""
+        random = Random(f"seed {seed}, epoch {epoch}")
+        return [
+            EncodedPair(
+                *(
+                    [*vocab.encode_anew(side, self._dropout, random), EOS]
+                    for vocab, side in zip(self._vocabs, pair, strict=True)
+                )
+            )
+            for pair in self._sentences
+        ]
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:

@@ -12,6 +12,7 @@ from typing import Any
 from s2s_lib import bugs, corpora
 from s2s_lib.attention import SCORES
 from s2s_lib.recurrent import RecurrentConfig
+from s2s_lib.subwords import check_dropout
 from s2s_lib.training import TrainingConfig
 from s2s_lib.transformer import POSITIONS, TransformerConfig
 
@@ -31,6 +32,9 @@ class Recipe:
         bug: a mistake of `bugs.BUGS` to make on purpose, or "none".
         subwords: ids of one subword vocabulary for both sides, in the place
             of a vocabulary of words for each; 0 for words.
+        subword_dropout: share of the merges that are left out when training
+            pairs are spelled, anew in each epoch; see
+            `SubwordVocabulary.encode_anew`.
         beam_size, length_penalty: how the test split is translated; see
             `search.n_best`.
 
@@ -50,6 +54,7 @@ class Recipe:
     max_tokens: int = 0
     bug: str = "none"
     subwords: int = 0
+    subword_dropout: float = 0.0
     beam_size: int = 1
     length_penalty: float = 0.0
 
@@ -57,6 +62,17 @@ class Recipe:
         if self.subwords < 0:
             raise ValueError(
                 f"subwords must be 0 (words) or more, not {self.subwords}"
+            )
+        check_dropout(self.subword_dropout)
+        if self.subword_dropout and not self.subwords:
+            raise ValueError(
+                f"subword_dropout={self.subword_dropout} needs a vocabulary "
+                "of subwords; give subwords a size"
+            )
+        if self.subword_dropout and self.bug != "none":
+            raise ValueError(
+                f"bug={self.bug!r} is not made with subword_dropout; leave "
+                "one of them out"
             )
         if self.min_count < 1:
             raise ValueError(
@@ -402,6 +418,23 @@ RECIPES: dict[str, Recipe] = {
             pair=pair,
         )
         for length, steps in {"": 8000, "long-": 16_000}.items()
+        for pair in ("en-fr", "en-de")
+    },
+    # The longest of them with words that are spelled anew in each epoch.
+    **{
+        f"benchmark-respelled-{pair}": _change(
+            TINY,
+            {},
+            {
+                "steps": 16_000,
+                "batch_tokens": 2048,
+                "learning_rate": 3e-3,
+                "warmup": 800,
+                "evaluate_every": 400,
+            },
+            pair=pair,
+            subword_dropout=0.1,
+        )
         for pair in ("en-fr", "en-de")
     },
     # The same made small, on the short sentences of the generated corpus: a

@@ -123,6 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--min-count", type=int, default=1, help=_MIN_COUNT)
     one.add_argument("--subwords", type=int, default=0, help=_SUBWORDS)
     one.add_argument(
+        "--subword-dropout", type=float, default=0.0, help=_SUBWORD_DROPOUT
+    )
+    one.add_argument(
         "--reverse-source", action="store_true", help="read it from its end"
     )
     one.add_argument(
@@ -212,6 +215,10 @@ _VALID = "pairs to validate on (default: a part that the corpus holds out; if "
 _VALID += "it is not streamed, that part is not trained on in either case)"
 _TEST = "score all pairs of this FILE.tsv or SOURCE,TARGET, and no corpus"
 _MIN_COUNT = "rarer training words become <unk>"
+_SUBWORD_DROPOUT = (
+    "share of merges left out when training pairs are spelled, anew in each "
+    "epoch (BPE-dropout); not for a folder of shards"
+)
 _SUBWORDS = "size of one vocabulary of subwords for both sides; 0: words"
 _ACCUMULATE = "compute each update in so many parts, in less memory"
 _PRECISION = "bfloat16: faster on many devices (default float32)"
@@ -366,6 +373,7 @@ def _train(args: argparse.Namespace) -> int:
         min_count=args.min_count,
         reverse_source=args.reverse_source,
         subwords=args.subwords,
+        subword_dropout=args.subword_dropout,
     )
     _check_out(args.out)
     recipes.check_writable(
@@ -376,6 +384,11 @@ def _train(args: argparse.Namespace) -> int:
     )
     shards = None
     if streams.is_sharded(args.corpus):
+        if recipe.subword_dropout:
+            raise ValueError(
+                "--subword-dropout is for a corpus that fits into memory, "
+                f"and {args.corpus} would be streamed; leave one of them out"
+            )
         shards, corpus = _sharded(args)
         count = f"a stream of {len(shards.files):,} files"
     else:
@@ -397,7 +410,7 @@ def _train(args: argparse.Namespace) -> int:
         pairs = streams.Stream(shards, encode)
         corpus = replace(corpus, train=[])  # it has made the vocabularies
     else:
-        pairs = encode(corpus.train)
+        pairs = trained.updates(corpus.train)
     sizes = len(trained.source_vocab), len(trained.target_vocab)
     parameters = sum(p.numel() for p in trained.model.parameters())
     checkpoint = _checkpoint(args.out)

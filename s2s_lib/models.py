@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from s2s_lib import bugs, corpora
+from s2s_lib.batches import PairList, RespelledPairs, Updates, encode_pairs
 from s2s_lib.catalogue import Recipe
 from s2s_lib.grammar import SentencePair
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
@@ -51,6 +52,21 @@ class Trained:
     def pairs(self, pairs: Sequence[SentencePair]) -> list[SentencePair]:
         """Pairs with the sources as `source` gives them; links go along."""
         return read_backwards(pairs) if self.recipe.reverse_source else pairs
+
+    def updates(self, pairs: Sequence[SentencePair]) -> Updates:
+        """Pairs as `training.fit` reads them, with the recipe's spelling.
+
+        Raises:
+            TypeError: if words are to be spelled anew without subwords.
+        """
+        vocabs = self.source_vocab, self.target_vocab
+        pairs = self.pairs(pairs)
+        if self.recipe.subword_dropout:
+            share = self.recipe.subword_dropout
+            return RespelledPairs(pairs, *vocabs, share)
+        return PairList(
+            bugs.spoil(encode_pairs(pairs, *vocabs), self.recipe.bug)
+        )
 
     def translate(
         self, sentences: Sequence[Sequence[str]], **options: Any

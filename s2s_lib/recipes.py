@@ -22,8 +22,7 @@ from typing import Any
 
 import torch
 
-from s2s_lib import bugs, corpora
-from s2s_lib.batches import encode_pairs
+from s2s_lib import corpora
 from s2s_lib.catalogue import RECIPES, Recipe
 from s2s_lib.evaluation import compare_searches, evaluate, validate
 from s2s_lib.models import Trained, build, load, save, training_pairs
@@ -140,12 +139,7 @@ def train(
         f"the cache folder {path.parent}",
         "set S2S_CACHE_DIR to a folder that can",
     )
-    pairs = encode_pairs(
-        trained.pairs(training_pairs(recipe, corpus)),
-        trained.source_vocab,
-        trained.target_vocab,
-    )
-    pairs = bugs.spoil(pairs, recipe.bug)
+    pairs = trained.updates(training_pairs(recipe, corpus))
     checkpoint = path.with_suffix(".checkpoint")
     trained.history = fit(
         trained.model,

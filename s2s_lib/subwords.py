@@ -4,12 +4,16 @@ A vocabulary of words cannot hold every word. One of pieces can spell every
 word: frequent words are one piece, rare ones several. `SubwordVocabulary`
 takes and gives words, as `vocab.Vocabulary` does, and has the same four
 special ids, so that models, search and scores work with either. Learning and
-applying the merges is done by the `tokenizers` library.
+applying the merges is done by the `tokenizers` library, but for BPE-dropout:
+the chance in the library's own has no seed, and a training that was stopped
+could not go on as it was.
 """
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from random import Random
 
 from tokenizers import Tokenizer, models, trainers
 
@@ -18,6 +22,7 @@ from s2s_lib.vocab import (
     PAD,
     SOS,
     SPECIALS,
+    UNK,
     Vocabulary,
     check_id,
     check_tokens,
@@ -63,6 +68,9 @@ class SubwordVocabulary:
         self._tokenizer = tokenizer
         size = tokenizer.get_vocab_size()
         self._pieces = [tokenizer.id_to_token(i) for i in range(size)]
+        self._characters = {
+            piece: i for i, piece in enumerate(self._pieces) if len(piece) == 1
+        }
         self._spell = lru_cache(REMEMBERED)(self._spell_word)
 
     def __reduce__(self):  # the cache is not to be pickled
@@ -129,6 +137,61 @@ class SubwordVocabulary:
         """
         return [i for word in check_tokens(tokens) for i in self._spell(word)]
 
+    def encode_anew(
+        self, tokens: Sequence[str], dropout: float, random: Random
+    ) -> list[int]:
+        """Ids of the pieces of these words, spelled by chance.
+
+        BPE-dropout (`provilkov2020`): before each merge, every place where
+        one is possible is left out with probability `dropout`; of the rest
+        the merge that was learned first is made. A word is ready when all
+        are left out, or none is possible. `decode` gives the same words.
+
+        Args:
+            dropout: from 0, which is `encode`, to 1, which is characters.
+            random: where the chance comes from.
+
+        Raises:
+            TypeError: if `tokens` is a string.
+            ValueError: if `dropout` is out of range.
+        """
+        check_dropout(dropout)
+        return [
+            i
+            for word in check_tokens(tokens)
+            for i in self._spell_anew(word, dropout, random)
+        ]
+
+    @cached_property
+    def _merges(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """Of each pair of ids that merges: its rank, and what comes out."""
+        model = json.loads(self.to_json())["model"]
+        ids = model["vocab"]
+        return {
+            (ids[left], ids[right]): (rank, ids[left + right])
+            for rank, (left, right) in enumerate(model["merges"])
+        }
+
+    def _spell_anew(
+        self, word: str, dropout: float, random: Random
+    ) -> list[int]:
+        merges, chance = self._merges, random.random
+        ids: list[int] = []
+        for character in _marked(word):
+            i = self._characters.get(character, UNK)
+            if not (i == UNK and ids and ids[-1] == UNK):
+                ids.append(i)
+        while True:
+            kept = [
+                (*merges[pair], place)
+                for place, pair in enumerate(pairwise(ids))
+                if pair in merges and chance() >= dropout
+            ]
+            if not kept:
+                return ids
+            _, merged, place = min(kept)
+            ids[place : place + 2] = [merged]
+
     def pieces(self, tokens: Sequence[str]) -> list[list[str]]:
         """The pieces of each word, as text; the first has the mark.
 
@@ -189,6 +252,18 @@ class SubwordVocabulary:
         except Exception as error:  # the library raises nothing narrower
             raise ValueError(f"not a subword vocabulary: {error}") from error
         return cls(tokenizer)
+
+
+def check_dropout(share: float) -> None:
+    """Refuse what is no probability of leaving out a merge.
+
+    Raises:
+        ValueError: if it is not from 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(
+            f"the dropout of merges must be from 0 to 1, not {share}"
+        )
 
 
 def _marked(word: str) -> str:
