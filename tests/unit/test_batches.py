@@ -1,7 +1,7 @@
 """Padding, masks, and an epoch that misses and repeats no pair."""
 
 from collections import Counter
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -12,6 +12,8 @@ from s2s_lib.batches import (
     POOL,
     Batch,
     EncodedPair,
+    PairList,
+    RespelledPairs,
     batch_rows,
     collate,
     encode_pairs,
@@ -21,6 +23,8 @@ from s2s_lib.batches import (
     take_rows,
 )
 from s2s_lib.grammar import SentencePair
+from s2s_lib.subwords import SubwordVocabulary
+from s2s_lib.training import TrainingConfig
 from s2s_lib.vocab import EOS, PAD, SOS, UNK, Vocabulary
 
 IDS = st.lists(st.integers(3, 9), max_size=5)
@@ -216,3 +220,97 @@ def test_batches_by_tokens_are_full():
 def test_negative_batch_tokens_are_refused():
     with pytest.raises(ValueError, match="batch_tokens must be 0"):
         batch_rows(random_pairs(3), 1, batch_tokens=-1)
+
+
+# Update by update, epoch after epoch
+
+CONFIG = TrainingConfig(batch_size=4)  # 6 updates in an epoch of 23 pairs
+WORDS = [
+    "a",
+    "cat",
+    "dog",
+    "eats",
+    "sleeps",
+    "the",
+    "walked",
+    "walking",
+    "walks",
+    "was",
+]
+SENTENCES = [
+    SentencePair(
+        tuple(WORDS[(i + k) % 10] for k in range(1 + i % 4)),
+        tuple(WORDS[(3 * i + k) % 10] for k in range(1 + i % 3)),
+    )
+    for i in range(23)
+]
+PIECES = SubwordVocabulary.build([WORDS], 50)
+ASKED = {
+    "a list": lambda: PairList(encode_pairs(SENTENCES, PIECES, PIECES)),
+    "respelled": lambda: RespelledPairs(SENTENCES, PIECES, PIECES, 0.3),
+}
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_updates_go_on_at_any_place(kind):
+    whole = list(islice(ASKED[kind]().updates(CONFIG), 20))  # three epochs
+    for step, (_, place) in enumerate(whole):
+        assert place == [step // 6, step % 6 + 1]
+        rest = ASKED[kind]().updates(CONFIG, place)
+        assert list(islice(rest, 19 - step)) == whole[step + 1 :]
+    # Checkpoints once held the number of updates.
+    rest = ASKED[kind]().updates(CONFIG, 15)
+    assert list(islice(rest, 5)) == whole[15:]
+    assert next(ASKED[kind]().updates(CONFIG, 0)) == whole[0]
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_every_epoch_has_the_sentences_once(kind):
+    wanted = Counter((pair.source, pair.target) for pair in SENTENCES)
+    updates = ASKED[kind]().updates(CONFIG)
+    for _ in range(3):
+        found = Counter(
+            tuple(tuple(PIECES.decode(ids)) for ids in pair)
+            for _ in range(6)
+            for pair in next(updates)[0]
+        )
+        assert found == wanted
+
+
+def test_each_epoch_and_each_seed_has_spellings_of_its_own():
+    pairs = RespelledPairs(SENTENCES, PIECES, PIECES, 0.3)
+    epochs = [
+        pairs.of_epoch(seed, epoch) for seed in (0, 1) for epoch in (0, 1)
+    ]
+    assert all(a != b for i, a in enumerate(epochs) for b in epochs[:i])
+    assert all(a == pairs.of_epoch(0, 0) for a in epochs[:1])
+    assert all(ids[-1] == EOS for pair in epochs[0] for ids in pair)
+    # The same pair is not the same in two epochs, and is longer than usual.
+    usual = encode_pairs(SENTENCES, PIECES, PIECES)
+    for side in range(2):
+        lengths = [
+            sum(len(pair[side]) for pair in some) for some in (usual, *epochs)
+        ]
+        assert min(lengths[1:]) > 1.2 * lengths[0]
+
+
+def test_without_dropout_they_are_spelled_as_always():
+    usual = encode_pairs(SENTENCES, PIECES, PIECES)
+    pairs = RespelledPairs(SENTENCES, PIECES, PIECES, 0.0)
+    assert pairs.of_epoch(0, 3) == pairs.pairs == usual
+
+
+def test_the_share_is_part_of_the_identity():
+    texts = {
+        RespelledPairs(some, PIECES, PIECES, share).identity()
+        for some in (SENTENCES, SENTENCES[1:])
+        for share in (0.1, 0.2)
+    }
+    assert len(texts) == 4
+
+
+def test_what_cannot_be_respelled_is_said():
+    with pytest.raises(TypeError, match="not with a Vocabulary"):
+        RespelledPairs(SENTENCES, PIECES, Vocabulary(WORDS), 0.1)
+    with pytest.raises(ValueError, match=r"from 0 to 1, not -0\.1"):
+        RespelledPairs(SENTENCES, PIECES, PIECES, -0.1)

@@ -964,6 +964,16 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
         ),
         ([*training, "--min-count", 0], "min_count must be 1"),
         ([*training, "--subwords", 60, "--min-count", 2], "leave it at 1"),
+        ([*training, "--subword-dropout", 0.1], "give subwords a size"),
+        (
+            [*training, "--subwords", 60, "--subword-dropout", 1.5],
+            "the dropout of merges must be from 0 to 1, not 1.5",
+        ),
+        (
+            ["train", "--corpus", f"{tmp_path}/*.tsv", "--out", out,
+             "--subwords", 60, "--subword-dropout", 0.1],
+            "would be streamed; leave one of them out",
+        ),
         ([*training, "--dropout", 1], "dropout must be"),
         ([*training, "--steps", 0], "steps must be 1"),
         ([*training, "--batch-size", -3], "batch_size must be 1"),

@@ -142,7 +142,7 @@ def test_another_corpus_than_that_of_the_recipe(fits, tmp_path):
         valid=OTHER_CORPUS.valid,
     )
     second = recipes.train("tiny", progress=False, corpus=other)
-    assert len(fits) == 2 and len(fits[1][1]) == 20
+    assert len(fits) == 2 and len(fits[1][1].pairs) == 20
     assert second.corpus_fingerprint == other.fingerprint()
     assert first.corpus_fingerprint == CORPUS.fingerprint()
     assert (second.recipe.corpus, second.recipe.pair) == ("mine", "en-fr")
@@ -244,7 +244,8 @@ def test_the_fingerprint_changes_with_every_field():
     }
     assert OTHER_TRAINING.keys() == {f.name for f in fields(TrainingConfig)}
     names = {f.name for f in fields(Recipe)}
-    assert {*OTHER, *SEARCH, "model", "training"} == names
+    alone = {*OTHER, *SEARCH, "model", "training"}
+    assert names == alone | {"subword_dropout"}  # which needs subwords
     variants = [TINY]
     for name, value in OTHER_MODEL.items():
         model = replace(TINY.model, **{name: value})
@@ -257,6 +258,7 @@ def test_the_fingerprint_changes_with_every_field():
         settings = replace(TINY.training, **{name: value})
         variants.append(replace(TINY, training=settings))
     variants += [replace(TINY, **{k: v}) for k, v in OTHER.items()]
+    variants += [replace(TINY, subwords=60, subword_dropout=0.2)]
     stack = TransformerConfig(8, 2)
     assert OTHER_TRANSFORMER.keys() == {f.name for f in fields(stack)}
     variants.append(replace(TINY, model=stack))
@@ -265,7 +267,7 @@ def test_the_fingerprint_changes_with_every_field():
         variants.append(replace(TINY, model=model))
     prints = [recipes.fingerprint(variant, 0) for variant in variants]
     prints.append(recipes.fingerprint(TINY, 1))
-    assert len(set(prints)) == len(prints) == 1 + 11 + 6 + 14 + 8 + 13 + 1
+    assert len(set(prints)) == len(prints) == 1 + 11 + 6 + 14 + 8 + 1 + 13 + 1
     assert recipes.fingerprint(TINY, 0) == prints[0]
 
 
@@ -618,7 +620,7 @@ def test_training_reverses_the_sources(fits):
     recipes.train(REVERSED, progress=False)
     (call,) = fits
     vocab = models.build(REVERSED, CORPUS, 0).source_vocab
-    for encoded, pair in zip(call[1], CORPUS.train, strict=True):
+    for encoded, pair in zip(call[1].pairs, CORPUS.train, strict=True):
         assert vocab.decode(encoded.source) == [*pair.source[::-1]]
 
 
@@ -840,13 +842,13 @@ def test_a_recipe_that_cannot_be(settings, message):
 def test_training_on_a_part_and_with_a_bug(fits):
     few = replace(TINY, num_train=7)
     trained = recipes.train(few, progress=False)
-    assert len(fits[-1][1]) == 7
+    assert len(fits[-1][1].pairs) == 7
     words = {w for p in CORPUS.train[:7] for w in p.source}
     assert set(trained.source_vocab.to_list()) <= words | {
         "<pad>", "<sos>", "<eos>", "<unk>"
     }  # fmt: skip
     spoilt = recipes.train(replace(LOOKING, bug="no_end"), progress=False)
-    assert all(EOS not in pair.target for pair in fits[-1][1])
+    assert all(EOS not in pair.target for pair in fits[-1][1].pairs)
     assert spoilt.recipe.bug == "no_end"
 
 

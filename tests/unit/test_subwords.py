@@ -3,8 +3,10 @@
 import json
 import pickle
 import unicodedata
+from collections import Counter
 from dataclasses import replace
 from itertools import chain
+from random import Random
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from s2s_lib.models import Trained, build, load, save
 from s2s_lib.recurrent import RecurrentConfig
 from s2s_lib.storage import CheckpointError
 from s2s_lib.subwords import WORD_START, SubwordVocabulary
-from s2s_lib.training import TrainingConfig
+from s2s_lib.training import TrainingConfig, fit
 from s2s_lib.vocab import EOS, PAD, SOS, SPECIALS, UNK, Vocabulary
 
 SENTENCES = [
@@ -91,6 +93,58 @@ def test_any_text_can_be_read(words):
     assert len(VOCAB.decode(ids)) == len(words)
     known = all(c in LETTERS for w in words for c in w)
     assert known == (UNK not in ids)
+
+
+# By chance: BPE-dropout
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ANY_WORD, max_size=5), st.floats(0, 1), st.integers())
+def test_any_spelling_is_of_the_same_words(words, dropout, seed):
+    usual = VOCAB.encode(words)
+    assert VOCAB.encode_anew(words, 0.0, Random(seed)) == usual
+    ids = VOCAB.encode_anew(words, dropout, Random(seed))
+    assert VOCAB.decode(ids) == VOCAB.decode(usual)
+    assert ids == VOCAB.encode_anew(words, dropout, Random(seed))
+    letters = VOCAB.encode_anew(words, 1.0, Random(seed))
+    assert len(letters) >= len(ids)
+    assert all(i == UNK or len(VOCAB.piece(i)) == 1 for i in letters)
+
+
+def test_spellings_come_as_often_as_the_chance_says():
+    """Two merges: b c (comes 4 times), then a b (3 times)."""
+    words = [["wbc"], ["xbc"], ["ybc"], ["zbc"], ["wab"], ["xab"], ["yab"]]
+    vocab = SubwordVocabulary.build(words, len(SPECIALS) + 8 + 2)
+    assert vocab.pieces(["bc", "ab"]) == [["▁", "bc"], ["▁", "ab"]]
+    draw, times = Random(0), 4000
+    # With p = 1/4 left out. In "abc" the first merge is made if its place is
+    # kept (3/4), else the second if that is kept; then nothing is possible.
+    # "bcbc" has one merge at two places: each round keeps some of them.
+    wanted = {
+        "a bc": 3 / 4,
+        "ab c": 1 / 4 * 3 / 4,
+        "a b c": 1 / 4 * 1 / 4,
+        "bc bc": (3 / 4 + 1 / 4 * 3 / 4) * 3 / 4,
+        "bc b c": 3 / 4 * 1 / 4,
+        "b c bc": 1 / 4 * 3 / 4 * 1 / 4,
+        "b c b c": 1 / 4 * 1 / 4,
+    }
+    found = Counter(
+        " ".join(map(vocab.piece, vocab.encode_anew([word], 0.25, draw)[1:]))
+        for word in ("abc", "bcbc")
+        for _ in range(times)
+    )
+    assert found.keys() == wanted.keys()
+    for spelled, share in wanted.items():
+        assert abs(found[spelled] / times - share) < 0.03, spelled
+
+
+def test_what_cannot_be_spelled_by_chance_is_said():
+    with pytest.raises(TypeError):
+        VOCAB.encode_anew("the cat", 0.1, Random(0))
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="dropout of merges"):
+            VOCAB.encode_anew(["the"], share, Random(0))
 
 
 @pytest.mark.parametrize(
@@ -319,6 +373,45 @@ def test_a_recipe_has_one_table_for_both_sides(trained):
     assert len(trained.source_vocab) == RECIPE.subwords
     texts = [p.source for p in CORPUS.train] + [p.target for p in CORPUS.train]
     assert trained.source_vocab == SubwordVocabulary.build(texts, 120)
+
+
+def test_stopped_and_resumed_with_words_spelled_anew(tmp_path):
+    recipe = replace(RECIPE, subword_dropout=0.2)
+    config = replace(recipe.training, steps=20, evaluate_every=10)  # 2 epochs
+
+    def run(name, stops):
+        for stop in stops:
+            trained = build(recipe, CORPUS, seed=0 if stop == stops[0] else 9)
+            fit(
+                trained.model,
+                trained.updates(CORPUS.train),
+                config,
+                checkpoint=tmp_path / name,
+                progress=False,
+                stop_after=stop,
+            )
+        return trained.model.state_dict()
+
+    whole, parts = run("whole", [None]), run("parts", [5, 8, 13, None])
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    trained = build(RECIPE, CORPUS, seed=0)  # as it is spelled always
+    fit(trained.model, trained.updates(CORPUS.train), config, progress=False)
+    usual = trained.model.state_dict()
+    assert not all(torch.equal(whole[name], usual[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"subword_dropout": -0.5}, "from 0 to 1, not -0.5"),
+        ({"subwords": 0}, "needs a vocabulary of subwords"),
+        ({"bug": "no_end"}, "is not made with subword_dropout"),
+    ],
+)
+def test_a_recipe_that_cannot_be_spelled_is_refused(settings, message):
+    settings = {"subword_dropout": 0.1} | settings
+    with pytest.raises(ValueError, match=message):
+        replace(RECIPE, **settings)
 
 
 def test_translations_are_words(trained):
