@@ -511,16 +511,8 @@ def _lines() -> Iterator[str]:
     if sys.stdin is None:
         raise ValueError("standard input is closed; give a sentence or a pipe")
     for number, line in enumerate(sys.stdin.buffer, 1):
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"standard input, line {number}: not UTF-8 at byte "
-                f"{error.start + 1} of the line "
-                f"(0x{line[error.start]:02x}); the lines before it are "
-                f"translated; {corpora.encoding_advice(line)}"
-            ) from error
-        yield text.removeprefix("\ufeff" if number == 1 else "")
+        note = "the lines before it are translated; "
+        yield corpora.decode_line(line, "standard input", number, note)
 
 
 def _blocks(lines: Iterator[str], size: int) -> Iterator[list[str]]:

@@ -13,6 +13,7 @@ reader's own. Where the data come from is decided by environment variables:
 Nothing is unpacked on disk: compressed files are read in memory.
 """
 
+import codecs
 import errno
 import gzip
 import hashlib
@@ -33,6 +34,7 @@ from s2s_lib import captions
 from s2s_lib.grammar import BUCKETS, SentencePair, generate
 from s2s_lib.vocab import tokenize
 
+BOM = codecs.BOM_UTF8.decode()  # a mark of byte order, which is no text
 # Ranges of source tokens, both ends included: (1, 10), (11, 20), ...
 LENGTH_BUCKETS = BUCKETS
 
@@ -414,6 +416,16 @@ def _languages(pair: str) -> list[str]:
     return languages
 
 
+def cache_dir() -> Path:
+    """`S2S_CACHE_DIR`, or the user's cache folder for this library."""
+    given = os.environ.get("S2S_CACHE_DIR")
+    if given:
+        return Path(given)
+    import pooch  # here: in a notebook it may warn about missing widgets
+
+    return Path(pooch.os_cache("s2s_lib"))
+
+
 def _fetch(folder: str, name: str, url: str, known_hash: str | None) -> Path:
     """The local copy of a file, or a checked download of it."""
     if local := os.environ.get("S2S_DATA_DIR"):
@@ -423,7 +435,7 @@ def _fetch(folder: str, name: str, url: str, known_hash: str | None) -> Path:
             return path
     import pooch  # here: in a notebook it may warn about missing widgets
 
-    cache = Path(os.environ.get("S2S_CACHE_DIR") or pooch.os_cache("s2s_lib"))
+    cache = cache_dir()
     http = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(), chunk_size=2**16
     )
@@ -506,29 +518,40 @@ def _read_lines(path: Path) -> list[str]:
     return _decode(_unpack(path, path), path)
 
 
-def encoding_advice(content: bytes) -> str:
-    """What to do with a file, or its first line, that is not UTF-8."""
-    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    found = "UTF-16" if utf16 else "ISO-8859-1"
-    return f"convert it, for example with iconv -f {found} -t UTF-8"
+def decode_line(
+    line: bytes, file: Path | str, number: int, note: str = ""
+) -> str:
+    """The text of line `number` of a file, counted from 1.
+
+    A mark of byte order is removed from the first. `note` is what the error
+    says besides.
+
+    Raises:
+        CorpusError: if it is not UTF-8.
+    """
+    try:
+        return line.decode("utf-8").removeprefix(BOM if number == 1 else "")
+    except UnicodeDecodeError as error:
+        utf16 = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        raise CorpusError(
+            f"{file}, line {number}: not UTF-8 at byte {error.start + 1} of "
+            f"the line (0x{line[error.start]:02x}); {note}convert it, for "
+            f"example with iconv -f {'UTF-16' if utf16 else 'ISO-8859-1'} "
+            "-t UTF-8"
+        ) from error
 
 
 def _decode(content: bytes, path: Path) -> list[str]:
     """Lines of UTF-8 text; a carriage return is cleaned off later."""
-    try:
-        text = content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = error.start - content.rfind(b"\n", 0, error.start)
-        raise CorpusError(
-            f"{path}, line {line}: not UTF-8 at byte {byte} of the line "
-            f"(0x{content[error.start]:02x}); {encoding_advice(content)}"
-        ) from error
-    if not text.strip():
-        raise CorpusError(f"{path}: empty; expected one sentence per line")
     # Not splitlines(): it would also split at U+2028 and the like, which
     # do stand inside sentences.
-    return text.removesuffix("\n").split("\n")
+    lines = [
+        decode_line(line, path, number)
+        for number, line in enumerate(content.split(b"\n"), 1)
+    ]
+    if not any(map(str.strip, lines)):
+        raise CorpusError(f"{path}: empty; expected one sentence per line")
+    return lines if lines[-1] else lines[:-1]
 
 
 # A row: source text, target text, and where each came from.
@@ -548,21 +571,31 @@ def _read_two_files(source_path: Path, target_path: Path) -> list[Row]:
     ]
 
 
+def columns_of(
+    line: str, path: Path, number: int, columns: tuple[int, int] = (0, 1)
+) -> Row:
+    """Two columns of line `number` of a file, counted from 1.
+
+    Raises:
+        CorpusError: if it has fewer columns.
+    """
+    cells = line.split("\t")
+    place = f"{path}, line {number}"
+    if len(cells) <= max(columns):
+        raise CorpusError(
+            f"{place}: {len(cells)} column(s), expected at least "
+            f"{max(columns) + 1}, separated by tabs"
+        )
+    source, target = (cells[column] for column in columns)
+    return source, target, place, place
+
+
 def _columns(
     lines: Sequence[str], columns: tuple[int, int], path: Path
 ) -> list[Row]:
-    rows = []
-    for i, line in enumerate(lines, 1):
-        cells = line.split("\t")
-        place = f"{path}, line {i}"
-        if len(cells) <= max(columns):
-            raise CorpusError(
-                f"{place}: {len(cells)} column(s), expected at least "
-                f"{max(columns) + 1}, separated by tabs"
-            )
-        source, target = (cells[column] for column in columns)
-        rows.append((source, target, place, place))
-    return rows
+    return [
+        columns_of(row, path, i, columns) for i, row in enumerate(lines, 1)
+    ]
 
 
 def _clean(text: str, lowercase: bool) -> str:

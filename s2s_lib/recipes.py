@@ -56,16 +56,6 @@ def _load_corpus(
     return corpora.load(name, pair=pair)
 
 
-def cache_dir() -> Path:
-    """`S2S_CACHE_DIR`, or the user's cache folder for this library."""
-    given = os.environ.get("S2S_CACHE_DIR")
-    if given:
-        return Path(given)
-    import pooch  # here, since it warns in notebooks without ipywidgets
-
-    return Path(pooch.os_cache("s2s_lib"))
-
-
 def fingerprint(
     recipe: Recipe, seed: int, corpus: corpora.ParallelCorpus | None = None
 ) -> str:
@@ -131,7 +121,7 @@ def train(
         trained.recipe = replace(recipe, corpus=corpus.name, pair=pair)
     trained.model.to(device)
     stem = f"{name}-seed{seed}-{fingerprint(recipe, seed, corpus)}"
-    path = cache_dir() / "models" / f"{stem}.safetensors"
+    path = corpora.cache_dir() / "models" / f"{stem}.safetensors"
     if path.exists():
         return load(path, trained)
     check_writable(

@@ -22,7 +22,7 @@ import torch
 
 from s2s_lib import corpora
 from s2s_lib.batches import EncodedPair, batch_rows, epoch_generator
-from s2s_lib.corpora import CorpusError, encoding_advice
+from s2s_lib.corpora import CorpusError
 from s2s_lib.grammar import SentencePair
 
 BUFFER = 2**16  # pairs; with 25 words a side they take some 60 MB
@@ -269,14 +269,7 @@ def _rows(
     """The rows of a shard behind some lines, each with its number."""
     if len(sides) == 1:
         for line, number in _lines(sides[0], skip):
-            place = f"{sides[0]}, line {number}"
-            cells = line.split("\t")
-            if len(cells) < 2:
-                raise CorpusError(
-                    f"{place}: 1 column, expected at least 2, separated by "
-                    "tabs"
-                )
-            yield (cells[0], cells[1], place, place), number
+            yield corpora.columns_of(line, sides[0], number), number
         return
     both = zip_longest(*(_lines(path, skip) for path in sides))
     for pair in both:
@@ -300,17 +293,8 @@ def _lines(path: Path, skip: int) -> Iterator[tuple[str, int]]:
             for number, line in enumerate(file, 1):
                 if number <= skip:
                     continue
-                text = line.decode("utf-8").rstrip("\n")
-                yield (
-                    text.removeprefix("\ufeff" if number == 1 else ""),
-                    number,
-                )
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path}, line {number}: not UTF-8 at byte {error.start + 1} of "
-            f"the line (0x{error.object[error.start]:02x}); "
-            + encoding_advice(error.object)
-        ) from error
+                text = corpora.decode_line(line, path, number)
+                yield text.rstrip("\n"), number
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise CorpusError(
             f"{path}, after line {number}: truncated or not gzip ({error}); "

@@ -324,7 +324,7 @@ def test_what_is_held_out_is_not_trained_on(tmp_path):
 
 
 BAD = {
-    "column": (b"one line without a tab\n", "line 2: 1 column, expected"),
+    "column": (b"one line without a tab\n", "line 2: 1 column(s), expected"),
     "empty": (b"one\t \n", "line 2: the target sentence is empty"),
     "blank": (b"\n", "line 2: 1 column"),
     "latin": ("un\té\n".encode("latin-1"), "line 2: not UTF-8 at byte 4"),
