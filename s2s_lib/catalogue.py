@@ -403,8 +403,8 @@ RECIPES: dict[str, Recipe] = {
         for pair in ("en-fr", "en-de")
     },
     # And in updates of half the size, as the recurrent models have them: half
-    # the positions, twice the updates, three quarters of the rate. The
-    # longest of them also with words that are spelled anew in each epoch.
+    # the positions, twice the updates, three quarters of the rate. The long
+    # ones also with words that are spelled anew in each epoch.
     **{
         f"benchmark-{name}-{pair}": _change(
             TINY,
@@ -422,6 +422,7 @@ RECIPES: dict[str, Recipe] = {
         for name, steps, dropout in (
             ("small-batch", 8000, 0.0),
             ("small-batch-long", 16_000, 0.0),
+            ("small-batch-longest", 28_000, 0.0),
             ("respelled", 16_000, 0.1),
         )
         for pair in ("en-fr", "en-de")
