@@ -4,11 +4,14 @@ On a CPU torch leaves products of matrices to MKL. On the AMD processor where
 it was measured, MKL takes twice as long as oneDNN, which torch has for
 convolutions, and for tensors in oneDNN's own layout. So the input is put
 into that layout, and the product taken out of it. Results are the same up to
-rounding. In training a layer then keeps input and output once more.
+rounding. In training a layer then keeps input and output once more. A search
+multiplies by the same weights step after step; for it they are put into
+oneDNN's layout once, see `packed_weights`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from jaxtyping import Float
@@ -16,8 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 # Products of fewer multiplications are left to torch: the change of layout
-# costs more than it saves.
-FEW = 2**23
+# costs more than it saves. The second holds in `packed_weights`.
+FEW, FEW_PACKED = 2**23, 2**21
+# What torch calls by another name it may take away: then nothing is packed.
+PACKS = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+# Inside `packed_weights`, by where each weight lies: itself, its version, and
+# it in oneDNN's layout.
+_packed: ContextVar[dict | None] = ContextVar("packed", default=None)
 
 
 def linear(
@@ -41,8 +49,46 @@ def linear(
     rows = len(flat)
     if missing := -rows % _step(rows):
         flat = functional.pad(flat, (0, 0, 0, missing))
-    product = functional.linear(flat.to_mkldnn(), weight, bias).to_dense()
+    if _packing() and not weight.is_inference():
+        product = torch.ops.mkldnn._linear_pointwise(
+            flat.contiguous(), _pack(weight), bias, "none", [], ""
+        )
+    else:
+        product = functional.linear(flat.to_mkldnn(), weight, bias).to_dense()
     return product[:rows].unflatten(0, x.shape[:-1])
+
+
+@contextmanager
+def packed_weights() -> Iterator[None]:
+    """For many products with the same weights, as a search has them.
+
+    Each weight is put into oneDNN's layout at the first product, and anew if
+    it was changed since in any way that torch knows of; the copies are gone
+    afterwards. It does nothing where gradients are wanted, and nothing
+    inside another one.
+    """
+    if not PACKS or _packed.get() is not None:
+        yield
+        return
+    token = _packed.set({})
+    try:
+        yield
+    finally:
+        _packed.reset(token)
+
+
+def _packing() -> bool:
+    return _packed.get() is not None and not torch.is_grad_enabled()
+
+
+def _pack(weight: Tensor) -> Tensor:
+    # Kept with its copy, since another may lie in the same place later.
+    packed, version = _packed.get(), weight._version
+    place = weight.data_ptr(), weight.shape, weight.stride()
+    if place not in packed or packed[place][1] != version:
+        layout = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+        packed[place] = weight, version, layout
+    return packed[place][2]
 
 
 def _step(rows: int) -> int:
@@ -58,7 +104,7 @@ def _step(rows: int) -> int:
 def suits(x: Tensor, multiplications: int) -> bool:
     """Whether a product of `x` with weights is one for oneDNN."""
     return (
-        multiplications >= FEW
+        multiplications >= (FEW_PACKED if _packing() else FEW)
         and x.dim() > 1
         and x.device.type == "cpu"
         and x.dtype == torch.float32

@@ -10,6 +10,7 @@ search relies on that when it drops finished sentences or copies beams.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -104,8 +105,8 @@ class GRUCell(_Cell):
         (x_r, x_z, x_n), (h_r, h_z, h_n) = from_input, from_state
         r = torch.sigmoid(x_r + h_r)  # r: (batch, hidden)
         z = torch.sigmoid(x_z + h_z)  # z: (batch, hidden)
-        n = torch.tanh(x_n + r * h_n)  # n: (batch, hidden)
-        return (1 - z) * n + z * h
+        n = torch.tanh(torch.addcmul(x_n, r, h_n))  # n: (batch, hidden)
+        return torch.lerp(n, h.to(n.dtype), z)  # (1 - z) n + z h
 
 
 class LSTMCell(_Cell):
@@ -390,8 +391,22 @@ def _read(
         hidden, state = run_loop(reader, inputs[:size, start:stop], state)
         found.append(functional.pad(hidden, (0, 0, 0, 0, 0, batch - size)))
         start = stop
-    hidden = torch.cat(found, dim=1)
+    hidden = _joined(found)
     return functional.pad(hidden, (0, 0, 0, steps - start))
+
+
+def of_real(
+    function: Callable[[Tensor], Tensor],
+    states: Float[Tensor, "batch steps hidden"],
+    mask: Bool[Tensor, "batch steps"],
+) -> Float[Tensor, "batch steps size"]:
+    """`function` of each state; where there is much padding, 0 on it."""
+    real = mask.flatten().nonzero()[:, 0]
+    if len(real) > LEAVE * mask.numel():
+        return function(states)
+    found = function(states.flatten(0, 1).index_select(0, real))
+    whole = found.new_zeros(mask.numel(), found.shape[-1])
+    return whole.index_copy(0, real, found).unflatten(0, mask.shape)
 
 
 class Encoder(nn.Module):
@@ -445,7 +460,7 @@ class Encoder(nn.Module):
         rows = torch.arange(len(source), device=source.device)
         backwards = mirror(mask)
         going = [count for count in mask.sum(0).tolist() if count]
-        states, summary = self.embedding(source)[order], []
+        states, summary = take_rows(self.embedding(source), order), []
         for readers in self.layers:
             inputs, read = self.dropout(states), []
             for direction, reader in enumerate(readers):
@@ -457,8 +472,9 @@ class Encoder(nn.Module):
                     _reorder(hidden, backwards) if direction else hidden
                 )
             states = torch.cat(read, dim=-1)
-        states, back = states * mask[..., None], order.argsort()
-        return states[back], torch.cat(summary, dim=-1)[back]
+        states = states.masked_fill(~mask[..., None], 0)
+        summary = torch.cat(summary, dim=-1)
+        return take_rows((states, summary), order.argsort())
 
 
 class Decoder(nn.Module):
@@ -519,6 +535,11 @@ def run_loop(
     hidden, final = loop(inputs, state)
     final = final if isinstance(final, tuple) else (final,)
     return hidden, tuple(part.transpose(0, 1) for part in final)
+
+
+def _joined(blocks: list[Tensor]) -> Tensor:
+    """Steps one behind the other; a single block is not copied."""
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
 
 
 class AttentionState(NamedTuple):
@@ -662,9 +683,9 @@ class AttentionDecoder(nn.Module):
             vector, state, used = self._advance(block, memory, state)
             vectors.append(vector)
             weights.append(used)
-        vector = torch.cat(vectors, dim=1)  # vector: (batch, steps, hidden)
-        vector = self.projection(self.dropout(vector))
-        return vector, state, torch.cat(weights, dim=1)
+        vector, used = map(_joined, (vectors, weights))
+        # vector: (batch, steps, hidden)
+        return self.projection(self.dropout(vector)), state, used
 
     def teach(
         self,
@@ -800,10 +821,10 @@ class RecurrentModel(nn.Module):
             part.unflatten(1, shape)  # (batch, layers, hidden)
             for part in bridged.chunk(self.config.state_parts, 1)
         )
-        keys = None
+        mask, keys = self.encoder.state_mask(source_mask), None
         if self.config.attention != "none":
-            keys = self.decoder.score.project_keys(states)
-        mask = self.encoder.state_mask(source_mask)
+            project = self.decoder.score.project_keys
+            keys = of_real(project, states, mask)
         return Memory(states, mask, context, initial, keys)
 
     def decode(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from s2s_lib.batches import cut, pad, take_rows
 from s2s_lib.modes import evaluation_mode
+from s2s_lib.onednn import packed_weights
 from s2s_lib.subwords import AnyVocabulary
 from s2s_lib.vocab import EOS, PAD, SOS
 
@@ -101,39 +102,40 @@ def _best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return best, places.gather(1, index)
 
 
-@torch.no_grad()
+@torch.inference_mode()
+@packed_weights()
 def _roll_out(
     model: Any, memory: Any, max_steps: int | Tensor, choose: Choose
 ) -> list[Hypothesis]:
     """Take one token per step and sentence, as `choose` says."""
-    limits = _step_limits(max_steps, memory)
-    batch, device = len(limits), limits.device
-    chosen: list[list[int]] = [[] for _ in range(batch)]
-    totals, finished = torch.zeros(batch, device=device), [False] * batch
-    alive = torch.arange(batch, device=device)  # alive: rows still running
-    token, state = torch.full((batch,), SOS, device=device), None
-    while len(alive):
+    limits = _step_limits(max_steps, memory).tolist()
+    device = memory.mask.device
+    found: list[Any] = [None] * len(limits)
+    chosen: list[list[int]] = [[] for _ in limits]
+    alive = list(range(len(limits)))  # the sentences still running
+    totals = torch.zeros(len(limits), device=device)  # totals: (alive,)
+    token, state = torch.full((len(limits),), SOS, device=device), None
+    while alive:
         logits, state, _ = model.step(memory, token, state)
         log_probs = _log_probs(logits)  # log_probs: (alive, vocabulary)
         token = choose(log_probs)  # token: (alive,)
-        totals[alive] += log_probs.gather(1, token[:, None])[:, 0]
-        for row, i in zip(alive.tolist(), token.tolist(), strict=True):
-            if i == EOS:
-                finished[row] = True
-            else:
-                chosen[row].append(i)
-        limits = limits - 1
-        running = (token != EOS) & (limits > 0)
-        if not bool(running.all()):
-            keep = running.nonzero()[:, 0]
-            alive, token, limits = alive[keep], token[keep], limits[keep]
+        totals = totals + log_probs.gather(1, token[:, None])[:, 0]
+        going = []
+        for row, (s, i, total) in enumerate(
+            zip(alive, token.tolist(), totals.tolist(), strict=True)
+        ):
+            if i != EOS:
+                chosen[s].append(i)
+                if len(chosen[s]) < limits[s]:
+                    going.append(row)
+                    continue
+            found[s] = Hypothesis(tuple(chosen[s]), total, total, i == EOS)
+        if len(going) < len(alive):
+            alive = [alive[row] for row in going]
+            keep = torch.tensor(going, dtype=torch.long, device=device)
+            token, totals = token[keep], totals[keep]
             memory, state = take_rows(memory, keep), take_rows(state, keep)
-    return [
-        Hypothesis(tuple(tokens), total, total, ended)
-        for tokens, total, ended in zip(
-            chosen, totals.tolist(), finished, strict=True
-        )
-    ]
+    return found
 
 
 def greedy(
@@ -211,7 +213,8 @@ def normalised(
     return log_prob / length**length_penalty
 
 
-@torch.no_grad()
+@torch.inference_mode()
+@packed_weights()
 def beam(
     model: Any,
     memory: Any,
@@ -358,11 +361,11 @@ def n_best(
     ids = [[*source_vocab.encode(tokens), EOS] for tokens in sentences]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     results: list[list[Hypothesis]] = [[] for _ in ids]
-    with evaluation_mode(model):
+    with evaluation_mode(model), packed_weights():
         lengths = [len(row) for row in ids]
         for rows in cut(order, lengths, BATCH_TOKENS, batch_size):
             source, mask = pad([ids[row] for row in rows])
-            with torch.no_grad():
+            with torch.inference_mode():
                 memory = model.encode(source.to(device), mask.to(device))
             limits = memory.mask.sum(1) * 3 // 2 + 10
             if max_steps is not None:

@@ -1,6 +1,7 @@
 """Layers by oneDNN equal torch's own; small ones are left to torch."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from inspect import unwrap
 
 import pytest
@@ -9,8 +10,10 @@ from torch import nn
 from torch.nn import functional
 
 from s2s_lib import onednn
-from s2s_lib.onednn import Linear, linear, without_onednn
-from s2s_lib.recurrent import GRU
+from s2s_lib.onednn import Linear, linear, packed_weights, without_onednn
+from s2s_lib.recurrent import GRU, RecurrentConfig, RecurrentModel
+from s2s_lib.search import n_best
+from s2s_lib.vocab import Vocabulary
 
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="torch without oneDNN"
@@ -34,6 +37,26 @@ def products(monkeypatch):
 def every(monkeypatch):
     """Products of all sizes suit oneDNN."""
     monkeypatch.setattr(onednn, "FEW", 1)
+    monkeypatch.setattr(onednn, "FEW_PACKED", 1)
+
+
+needs_packing = pytest.mark.skipif(
+    not (onednn.PACKS and torch.backends.mkldnn.is_available()),
+    reason="torch without oneDNN, or without its layouts of weights",
+)
+
+
+@pytest.fixture
+def layouts(monkeypatch):
+    """The weights that have been put into oneDNN's layout."""
+    made, pack = [], torch.ops.mkldnn._reorder_linear_weight
+
+    def watched(weight):
+        made.append(tuple(weight.shape))
+        return pack(weight)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", watched)
+    return made
 
 
 def assert_same(found, wanted, inputs):
@@ -256,3 +279,184 @@ def test_a_small_gru_is_torchs(products):
     x = torch.randn(3, 4, 5)
     assert torch.equal(ours(x)[0], theirs(x)[0])
     assert products == []
+
+
+# Weights that are put into oneDNN's layout once
+
+
+@needs_packing
+@pytest.mark.parametrize("quiet", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 7), (5, 7), (3, 1, 7), (2, 3, 4, 7)])
+def test_packed_products_equal_torchs(
+    every, products, layouts, shape, bias, quiet
+):
+    torch.manual_seed(0)
+    layer = Linear(7, 11, bias=bias)
+    with packed_weights(), quiet():
+        for _ in range(3):
+            x = torch.randn(shape)
+            found = layer(x)
+            wanted = functional.linear(x, layer.weight, layer.bias)
+            torch.testing.assert_close(found, wanted)
+            assert found.shape == (*shape[:-1], 11)
+    assert layouts == [(11, 7)] and products == []
+    with quiet():
+        torch.testing.assert_close(layer(x), wanted)
+    assert len(layouts) == len(products) == 1
+
+
+@needs_packing
+def test_packed_parts_and_turned_tensors(every, layouts):
+    whole, turned = torch.randn(12, 5), torch.randn(5, 12)
+    one, b = torch.randn(1, 5), torch.randn(24)
+    with torch.no_grad(), packed_weights():
+        for _ in range(2):
+            for x, weight, bias in (
+                (turned.T, whole[3:9], None),
+                (turned.T, whole[4:10], None),
+                (one.expand(4, 5), whole[::2], None),
+                (whole[:, :4], turned[:, 2:6], None),
+                (whole, turned.T, b[12:]),
+            ):
+                wanted = functional.linear(x, weight, bias)
+                torch.testing.assert_close(linear(x, weight, bias), wanted)
+    assert len(layouts) == 5
+
+
+@needs_packing
+def test_a_changed_weight_is_packed_anew(every, layouts):
+    layer, x = Linear(7, 11), torch.randn(4, 7)
+    with packed_weights(), torch.inference_mode():
+        layer(x)
+        with torch.inference_mode(False), torch.no_grad():
+            layer.weight.mul_(2)
+        for _ in range(2):
+            wanted = functional.linear(x, layer.weight, layer.bias)
+            torch.testing.assert_close(layer(x), wanted)
+    assert len(layouts) == 2
+    with packed_weights(), torch.inference_mode():
+        layer(x)
+    assert len(layouts) == 3  # nothing is kept in between
+
+
+@needs_packing
+def test_a_weight_in_the_place_of_another(every):
+    """What was freed may come back at the same address."""
+    x = torch.randn(4, 7)
+    with packed_weights(), torch.no_grad():
+        for _ in range(50):
+            weight = torch.randn(11, 7)
+            torch.testing.assert_close(
+                linear(x, weight), functional.linear(x, weight)
+            )
+            del weight
+
+
+@needs_packing
+def test_nothing_is_packed_where_gradients_are_wanted(
+    every, layouts, products
+):
+    layer, x = Linear(7, 11), torch.randn(4, 7, requires_grad=True)
+    with packed_weights():
+        found = layer(x)
+        wanted = functional.linear(x, layer.weight, layer.bias)
+        assert_same(found, wanted, [x, layer.weight, layer.bias])
+    assert layouts == [] and len(products) == 1
+
+
+@needs_packing
+def test_what_was_made_without_gradients_is_not_packed(every, layouts):
+    with torch.inference_mode(), packed_weights():
+        x, weight = torch.randn(4, 7), torch.randn(11, 7)
+        wanted = functional.linear(x, weight)
+        torch.testing.assert_close(linear(x, weight), wanted)
+        weight.mul_(2)  # it has no version
+        torch.testing.assert_close(linear(x, weight), 2 * wanted)
+    assert layouts == []
+
+
+@needs_packing
+def test_packing_ends_with_the_outermost(every, layouts):
+    layer, x = Linear(7, 11), torch.randn(4, 7)
+
+    @packed_weights()
+    def twice():
+        return layer(x) + layer(x)
+
+    with torch.no_grad():
+        with packed_weights():
+            twice()
+            with packed_weights():
+                layer(x)
+            layer(x)
+        assert len(layouts) == 1
+        twice(), twice()
+        assert len(layouts) == 3
+        with pytest.raises(KeyError), packed_weights():
+            raise KeyError
+        layer(x)
+    assert len(layouts) == 3 and onednn._packed.get() is None
+
+
+@needs_packing
+def test_another_thread_packs_for_itself(every, layouts):
+    layer, x = Linear(7, 11), torch.randn(4, 7)
+    with packed_weights(), torch.no_grad(), ThreadPoolExecutor(1) as pool:
+        layer(x)
+        assert pool.submit(onednn._packed.get).result() is None
+    assert len(layouts) == 1
+
+
+def test_a_torch_that_cannot_pack(every, layouts, monkeypatch):
+    monkeypatch.setattr(onednn, "PACKS", False)
+    layer, x = Linear(7, 11), torch.randn(4, 7)
+    with packed_weights(), torch.no_grad():
+        wanted = functional.linear(x, layer.weight, layer.bias)
+        torch.testing.assert_close(layer(x), wanted)
+    assert layouts == []
+
+
+@needs_packing
+def test_smaller_products_are_packed_and_small_ones_are_not(layouts):
+    rows, layer = onednn.FEW_PACKED // 2**18, Linear(512, 512, bias=False)
+    assert 1 < rows < onednn.FEW // 2**18
+    with packed_weights(), torch.no_grad():
+        layer(torch.randn(rows - 1, 512))
+        assert layouts == []
+        layer(torch.randn(rows, 512))
+    assert layouts == [(512, 512)]
+
+
+@needs_packing
+def test_a_search_packs_each_weight_once_for_all_batches(every, layouts):
+    torch.manual_seed(0)
+    vocab = Vocabulary(["a", "b", "c"])
+    config = RecurrentConfig(
+        embedding_size=5, hidden_size=6, attention="additive"
+    )
+    model = RecurrentModel(len(vocab), len(vocab), config)
+    sentences = [["a", "b"], ["c"], ["b", "b", "c"], ["a"]]
+    with without_onednn():
+        wanted = n_best(model, sentences, vocab, beam_size=2, batch_size=2)
+    assert layouts == []
+    found = n_best(model, sentences, vocab, beam_size=2, batch_size=2)
+    for one, other in zip(found, wanted, strict=True):
+        assert [h.tokens for h in one] == [h.tokens for h in other]
+    # Both readers' two and the decoder's two, bridge, query, key and output.
+    assert sorted(layouts) == sorted(set_of_weights(model)) and layouts
+    with torch.no_grad():
+        model.output.weight.neg_()
+        with without_onednn():
+            wanted = n_best(model, sentences, vocab)
+    found = n_best(model, sentences, vocab)
+    assert [h[0].tokens for h in found] == [h[0].tokens for h in wanted]
+
+
+def set_of_weights(model):
+    """Shapes of all matrices that vectors are multiplied by."""
+    return [
+        tuple(weight.shape)
+        for name, weight in model.named_parameters()
+        if weight.dim() == 2 and "embedding" not in name and ".v." not in name
+    ]

@@ -16,6 +16,7 @@ from s2s_lib.recurrent import (
     RNNCell,
     computed_rows,
     mirror,
+    of_real,
 )
 from s2s_lib.vocab import PAD
 
@@ -157,6 +158,37 @@ def test_rows_leave_a_few_together():
     assert computed_rows([16, 16, 15, 1, 0]) == [16, 16, 16, 1, 0]
     assert computed_rows([3, 3, 2]) == [3, 3, 2]
     assert computed_rows([]) == []
+
+
+@pytest.mark.parametrize(
+    ("lengths", "rows"), [((9, 1, 2), 12), ((9, 8, 9), 27), ((1,), 1)]
+)
+def test_what_is_made_of_states_skips_much_padding(lengths, rows):
+    torch.manual_seed(0)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    states = torch.randn(*mask.shape, 4, requires_grad=True)
+    layer, seen = nn.Linear(4, 3), []
+
+    def function(part):
+        seen.append(part.shape[:-1].numel())
+        return layer(part)
+
+    found, wanted = of_real(function, states, mask), layer(states)
+    assert seen == [rows]
+    torch.testing.assert_close(found[mask], wanted[mask])
+    assert rows == mask.numel() or bool((found[~mask] == 0).all())
+    (found,), (wanted,) = (
+        torch.autograd.grad(made[mask].square().sum(), states)
+        for made in (found, wanted)
+    )
+    torch.testing.assert_close(found, wanted)
+
+
+def test_a_gru_cell_with_fewer_digits():
+    cell, x, h = GRUCell(4, 3), torch.randn(2, 4), torch.randn(2, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cell(x, h)
+    torch.testing.assert_close(found.float(), cell(x, h), rtol=0.05, atol=0.05)
 
 
 def test_mirror_by_hand():
