@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from benchmarks.timing import Row, compare
-from s2s_lib.onednn import Linear
+from s2s_lib.onednn import Linear, packed_weights
 from s2s_lib.recurrent import GRU
 
 # Rows, inputs, outputs: one step of a search, and the states of a batch.
@@ -69,6 +69,11 @@ def _both_ways(
     def read(layer):
         return layer(x)
 
+    with packed_weights():
+        torch.testing.assert_close(
+            read(ours), read(theirs), rtol=1e-3, atol=1e-3
+        )
+
     for what, run in (("forward", read), ("forward and backward", learn)):
         yield compare(
             f"{work}, {what}",
@@ -77,3 +82,12 @@ def _both_ways(
             lambda run=run: run(ours),
             "outputs and all gradients",
         )
+    with packed_weights():
+        row = compare(
+            f"{work}, forward, weights packed",
+            "torch.nn",
+            lambda: read(theirs),
+            lambda: read(ours),
+            "outputs",
+        )
+    yield row

@@ -286,7 +286,8 @@ class RespelledPairs(PairList):
     """Pairs whose words are spelled anew in each epoch, by BPE-dropout.
 
     See `SubwordVocabulary.encode_anew`. What is drawn depends on the seed
-    of the training and the number of the epoch, and on nothing else.
+    of the training and the number of the epoch, and on nothing else. An epoch
+    of 30,000 short pairs begins with some five seconds of spelling.
 
     Args:
         pairs: sentence pairs, as tokens.
@@ -315,7 +316,7 @@ class RespelledPairs(PairList):
                 )
         self._sentences = [(pair.source, pair.target) for pair in pairs]
         self._vocabs = source_vocab, target_vocab
-        self._dropout = dropout
+        self._dropout = float(dropout)
 
     def identity(self) -> str:
         """See `Updates`."""

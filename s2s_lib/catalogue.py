@@ -63,16 +63,16 @@ class Recipe:
             raise ValueError(
                 f"subwords must be 0 (words) or more, not {self.subwords}"
             )
-        check_dropout(self.subword_dropout)
+        check_dropout(self.subword_dropout, "subword_dropout")
         if self.subword_dropout and not self.subwords:
             raise ValueError(
                 f"subword_dropout={self.subword_dropout} needs a vocabulary "
                 "of subwords; give subwords a size"
             )
-        if self.subword_dropout and self.bug != "none":
+        if self.subword_dropout and self.bug == "no_end":
             raise ValueError(
-                f"bug={self.bug!r} is not made with subword_dropout; leave "
-                "one of them out"
+                "bug='no_end' is not made with subword_dropout; leave one of "
+                "them out"
             )
         if self.min_count < 1:
             raise ValueError(
@@ -403,8 +403,8 @@ RECIPES: dict[str, Recipe] = {
         for pair in ("en-fr", "en-de")
     },
     # And in updates of half the size, as the recurrent models have them: half
-    # the positions, twice the updates, three quarters of the rate. The long
-    # ones also with words that are spelled anew in each epoch.
+    # the positions, twice the updates, three quarters of the rate. And
+    # more of them; and 16,000 with words that are spelled anew in each epoch.
     **{
         f"benchmark-{name}-{pair}": _change(
             TINY,

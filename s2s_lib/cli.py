@@ -26,7 +26,6 @@ from typing import Any
 import torch
 
 from s2s_lib import corpora, evaluation, models, recipes, search, streams
-from s2s_lib.batches import EncodedPair, encode_pairs
 from s2s_lib.grammar import SentencePair
 from s2s_lib.recurrent import RecurrentConfig
 from s2s_lib.storage import CheckpointError, load_tensors, temporary_of
@@ -402,12 +401,8 @@ def _train(args: argparse.Namespace) -> int:
     if args.valid and not shards:
         corpus = replace(corpus, valid=_whole(args.valid))
 
-    def encode(pairs: Sequence[SentencePair]) -> list[EncodedPair]:
-        vocabs = trained.source_vocab, trained.target_vocab
-        return encode_pairs(trained.pairs(pairs), *vocabs)
-
     if shards:
-        pairs = streams.Stream(shards, encode)
+        pairs = streams.Stream(shards, trained.encode)
         corpus = replace(corpus, train=[])  # it has made the vocabularies
     else:
         pairs = trained.updates(corpus.train)
@@ -510,8 +505,8 @@ def _lines() -> Iterator[str]:
     """
     if sys.stdin is None:
         raise ValueError("standard input is closed; give a sentence or a pipe")
+    note = "the lines before it are translated"
     for number, line in enumerate(sys.stdin.buffer, 1):
-        note = "the lines before it are translated; "
         yield corpora.decode_line(line, "standard input", number, note)
 
 

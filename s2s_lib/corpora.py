@@ -523,8 +523,8 @@ def decode_line(
 ) -> str:
     """The text of line `number` of a file, counted from 1.
 
-    A mark of byte order is removed from the first. `note` is what the error
-    says besides.
+    A mark of byte order is removed from the first. `note` is a clause that
+    the error has besides.
 
     Raises:
         CorpusError: if it is not UTF-8.
@@ -535,7 +535,8 @@ def decode_line(
         utf16 = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         raise CorpusError(
             f"{file}, line {number}: not UTF-8 at byte {error.start + 1} of "
-            f"the line (0x{line[error.start]:02x}); {note}convert it, for "
+            f"the line (0x{line[error.start]:02x}); "
+            f"{note and note + '; '}convert it, for "
             f"example with iconv -f {'UTF-16' if utf16 else 'ISO-8859-1'} "
             "-t UTF-8"
         ) from error

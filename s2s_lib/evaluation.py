@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from s2s_lib import captions, corpora
-from s2s_lib.batches import collate, encode_pairs
+from s2s_lib.batches import collate
 from s2s_lib.grammar import SentencePair
 from s2s_lib.losses import CHUNK
 from s2s_lib.metrics import (
@@ -128,9 +128,7 @@ def _forced(
     """
     model = trained.model
     device = next(model.parameters()).device
-    encoded = encode_pairs(
-        trained.pairs(pairs), trained.source_vocab, trained.target_vocab
-    )
+    encoded = trained.encode(pairs)
     # Of a large vocabulary, the logits of a few positions at a time.
     positions = max(1, CHUNK // len(trained.target_vocab))
     total, found = 0.0, {}

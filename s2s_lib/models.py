@@ -11,7 +11,13 @@ import torch
 from torch import nn
 
 from s2s_lib import bugs, corpora
-from s2s_lib.batches import PairList, RespelledPairs, Updates, encode_pairs
+from s2s_lib.batches import (
+    EncodedPair,
+    PairList,
+    RespelledPairs,
+    Updates,
+    encode_pairs,
+)
 from s2s_lib.catalogue import Recipe
 from s2s_lib.grammar import SentencePair
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
@@ -53,20 +59,25 @@ class Trained:
         """Pairs with the sources as `source` gives them; links go along."""
         return read_backwards(pairs) if self.recipe.reverse_source else pairs
 
+    def encode(self, pairs: Sequence[SentencePair]) -> list[EncodedPair]:
+        """The ids of pairs, in the order in which this model reads them."""
+        pairs = self.pairs(pairs)
+        return encode_pairs(pairs, self.source_vocab, self.target_vocab)
+
     def updates(self, pairs: Sequence[SentencePair]) -> Updates:
         """Pairs as `training.fit` reads them, with the recipe's spelling.
 
         Raises:
             TypeError: if words are to be spelled anew without subwords.
         """
-        vocabs = self.source_vocab, self.target_vocab
-        pairs = self.pairs(pairs)
         if self.recipe.subword_dropout:
-            share = self.recipe.subword_dropout
-            return RespelledPairs(pairs, *vocabs, share)
-        return PairList(
-            bugs.spoil(encode_pairs(pairs, *vocabs), self.recipe.bug)
-        )
+            return RespelledPairs(
+                self.pairs(pairs),
+                self.source_vocab,
+                self.target_vocab,
+                self.recipe.subword_dropout,
+            )
+        return PairList(bugs.spoil(self.encode(pairs), self.recipe.bug))
 
     def translate(
         self, sentences: Sequence[Sequence[str]], **options: Any

@@ -12,6 +12,7 @@ oneDNN's layout once, see `packed_weights`.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -21,10 +22,7 @@ from torch.nn import functional
 # Products of fewer multiplications are left to torch: the change of layout
 # costs more than it saves. The second holds in `packed_weights`.
 FEW, FEW_PACKED = 2**23, 2**21
-# What torch calls by another name it may take away: then nothing is packed.
-PACKS = hasattr(torch.ops.mkldnn, "_linear_pointwise")
-# Inside `packed_weights`, by where each weight lies: itself, its version, and
-# it in oneDNN's layout.
+# Inside `packed_weights`: the weights in oneDNN's layout, by where they lie.
 _packed: ContextVar[dict | None] = ContextVar("packed", default=None)
 
 
@@ -35,9 +33,10 @@ def linear(
 ) -> Float[Tensor, "*batch output"]:
     """`x @ weight.T + bias`, as `torch.nn.functional.linear` has it.
 
-    By oneDNN if the product is large, in float32, on a CPU and not in
-    `without_onednn`. What oneDNN made cannot be differentiated twice, and
-    anomaly detection and `torch.func` do not know it.
+    By oneDNN if the product is large (in `packed_weights` a smaller one is
+    large), in float32, on a CPU and not in `without_onednn`. What oneDNN made
+    cannot be differentiated twice, and anomaly detection and `torch.func` do
+    not know it.
     """
     fit = x.shape[-1] == weight.shape[1] and x.dtype == weight.dtype
     if bias is not None:  # oneDNN takes a contiguous one for granted
@@ -49,10 +48,8 @@ def linear(
     rows = len(flat)
     if missing := -rows % _step(rows):
         flat = functional.pad(flat, (0, 0, 0, missing))
-    if _packing() and not weight.is_inference():
-        product = torch.ops.mkldnn._linear_pointwise(
-            flat.contiguous(), _pack(weight), bias, "none", [], ""
-        )
+    if _packing():
+        product = _by_packed(flat, weight, bias)
     else:
         product = functional.linear(flat.to_mkldnn(), weight, bias).to_dense()
     return product[:rows].unflatten(0, x.shape[:-1])
@@ -62,15 +59,11 @@ def linear(
 def packed_weights() -> Iterator[None]:
     """For many products with the same weights, as a search has them.
 
-    Each weight is put into oneDNN's layout at the first product, and anew if
-    it was changed since in any way that torch knows of; the copies are gone
-    afterwards. It does nothing where gradients are wanted, and nothing
-    inside another one.
+    Each weight is put into oneDNN's layout at its first product, which
+    copies it; the copies are gone afterwards. The weights must not change
+    meanwhile. Where gradients are wanted it does nothing.
     """
-    if not PACKS or _packed.get() is not None:
-        yield
-        return
-    token = _packed.set({})
+    token = _packed.set({} if _can_pack() else None)
     try:
         yield
     finally:
@@ -81,14 +74,33 @@ def _packing() -> bool:
     return _packed.get() is not None and not torch.is_grad_enabled()
 
 
-def _pack(weight: Tensor) -> Tensor:
-    # Kept with its copy, since another may lie in the same place later.
-    packed, version = _packed.get(), weight._version
+def _by_packed(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    layouts = _packed.get()
     place = weight.data_ptr(), weight.shape, weight.stride()
-    if place not in packed or packed[place][1] != version:
-        layout = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
-        packed[place] = weight, version, layout
-    return packed[place][2]
+    if place not in layouts:
+        # Its memory is kept: another weight might come to lie there.
+        layouts[place] = _pack(weight.contiguous()), weight.detach()
+    return _multiply(x.contiguous(), layouts[place][0], bias)
+
+
+# Operations that torch has for its compiler and promises to nobody else.
+
+
+def _pack(weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(weight)
+
+
+def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+
+
+@cache
+def _can_pack() -> bool:
+    one = torch.ones(1, 1)
+    try:
+        return bool(_multiply(one, _pack(one), None) == one)
+    except (AttributeError, RuntimeError, TypeError):
+        return False  # another torch, or one without oneDNN
 
 
 def _step(rows: int) -> int:

@@ -24,11 +24,12 @@ from s2s_lib.attention import SCORES, SELECTIONS, attend, make_score, select
 from s2s_lib.batches import check_source_mask, spread_rows, take_rows
 from s2s_lib.captions import ImageEncoder
 from s2s_lib.embeddings import ScaledEmbedding, share_table
-from s2s_lib.onednn import Linear, linear, suits
+from s2s_lib.onednn import Linear, linear, packed_weights, suits
 from s2s_lib.vocab import PAD
 
 # Rows that have only padding left leave the batch when at most this share of
-# the rows being computed goes on.
+# the rows being computed goes on. And padding is left out of a product when
+# at most this share of its positions is real.
 LEAVE = 7 / 8
 State = tuple[Float[Tensor, "batch layers hidden"], ...]
 
@@ -106,7 +107,7 @@ class GRUCell(_Cell):
         r = torch.sigmoid(x_r + h_r)  # r: (batch, hidden)
         z = torch.sigmoid(x_z + h_z)  # z: (batch, hidden)
         n = torch.tanh(torch.addcmul(x_n, r, h_n))  # n: (batch, hidden)
-        return torch.lerp(n, h.to(n.dtype), z)  # (1 - z) n + z h
+        return torch.lerp(n, h, z)  # (1 - z) n + z h
 
 
 class LSTMCell(_Cell):
@@ -400,7 +401,11 @@ def of_real(
     states: Float[Tensor, "batch steps hidden"],
     mask: Bool[Tensor, "batch steps"],
 ) -> Float[Tensor, "batch steps size"]:
-    """`function` of each state; where there is much padding, 0 on it."""
+    """`function` of each state, in (positions, size) or with the batch.
+
+    Padding is left out, and 0 in the result, where `LEAVE` says that it is
+    worth it.
+    """
     real = mask.flatten().nonzero()[:, 0]
     if len(real) > LEAVE * mask.numel():
         return function(states)
@@ -634,6 +639,7 @@ class AttentionDecoder(nn.Module):
         sources, rows = len(memory.mask), len(query)
         if coverage is not None:  # what each row has seen is its own
             memory = spread_rows(memory, sources, rows)
+        if rows == len(memory.mask):
             return self.look(memory, query, coverage)
         together = query.reshape(sources, -1, query.shape[-1])
         context, weights = self.look(memory, together)
@@ -813,7 +819,8 @@ class RecurrentModel(nn.Module):
         source_mask: Bool[Tensor, "batch source_steps"],
     ) -> Memory:
         """Read the sources. Call it once per batch of sentences."""
-        states, summary = self.encoder(source, source_mask)
+        with packed_weights():  # each step has the same
+            states, summary = self.encoder(source, source_mask)
         context = self.squeeze(summary)  # context: (batch, context)
         bridged = torch.tanh(self.bridge(context))
         shape = (self.config.num_layers, self.config.hidden_size)

@@ -3,7 +3,9 @@
 One code for every decoder. A model needs two calls, `encode(source, mask) ->
 memory` and `step(memory, token, state) -> logits, state, weights`, and must
 keep the batch first in every tensor of its memory and state. Sentences are
-decoded together, and a sentence that is finished leaves the batch.
+decoded together, and a sentence that is finished leaves the batch. It all
+runs in torch's inference mode: a model cannot learn with a tensor that it has
+kept from a search.
 
 A memory has one row per sentence. Tokens and states have as many as there are
 beginnings of its translation, side by side: all of them read the one memory.
@@ -109,27 +111,27 @@ def _roll_out(
 ) -> list[Hypothesis]:
     """Take one token per step and sentence, as `choose` says."""
     limits = _step_limits(max_steps, memory).tolist()
-    device = memory.mask.device
-    found: list[Any] = [None] * len(limits)
-    chosen: list[list[int]] = [[] for _ in limits]
-    alive = list(range(len(limits)))  # the sentences still running
-    totals = torch.zeros(len(limits), device=device)  # totals: (alive,)
-    token, state = torch.full((len(limits),), SOS, device=device), None
+    batch, device = len(limits), memory.mask.device
+    found: list[Hypothesis | None] = [None] * batch
+    chosen: list[list[int]] = [[] for _ in range(batch)]
+    alive = list(range(batch))  # the sentences still running
+    totals = torch.zeros(batch, device=device)  # totals: (alive,)
+    token, state = torch.full((batch,), SOS, device=device), None
     while alive:
         logits, state, _ = model.step(memory, token, state)
         log_probs = _log_probs(logits)  # log_probs: (alive, vocabulary)
         token = choose(log_probs)  # token: (alive,)
         totals = totals + log_probs.gather(1, token[:, None])[:, 0]
-        going = []
-        for row, (s, i, total) in enumerate(
-            zip(alive, token.tolist(), totals.tolist(), strict=True)
-        ):
-            if i != EOS:
-                chosen[s].append(i)
-                if len(chosen[s]) < limits[s]:
-                    going.append(row)
-                    continue
-            found[s] = Hypothesis(tuple(chosen[s]), total, total, i == EOS)
+        drawn, sums, going = token.tolist(), totals.tolist(), []
+        for row, s in enumerate(alive):
+            ended = drawn[row] == EOS
+            if not ended:
+                chosen[s].append(drawn[row])
+            if ended or len(chosen[s]) == limits[s]:
+                total = sums[row]
+                found[s] = Hypothesis(tuple(chosen[s]), total, total, ended)
+            else:
+                going.append(row)
         if len(going) < len(alive):
             alive = [alive[row] for row in going]
             keep = torch.tensor(going, dtype=torch.long, device=device)
@@ -361,7 +363,7 @@ def n_best(
     ids = [[*source_vocab.encode(tokens), EOS] for tokens in sentences]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     results: list[list[Hypothesis]] = [[] for _ in ids]
-    with evaluation_mode(model), packed_weights():
+    with evaluation_mode(model):
         lengths = [len(row) for row in ids]
         for rows in cut(order, lengths, BATCH_TOKENS, batch_size):
             source, mask = pad([ids[row] for row in rows])

@@ -756,8 +756,8 @@ def load_checkpoint(
     check_weights(path, model, weights)
     if about["task"] != task:
         raise CheckpointError(
-            f"{path} is of a training on other sentence pairs, or with "
-            f"another architecture. {advice}"
+            f"{path} is of a training on other sentence pairs or other "
+            f"spellings of them, or with another architecture. {advice}"
         )
     if "rng.cpu" not in tensors or not _moments_fit(moments, model):
         raise CheckpointError(

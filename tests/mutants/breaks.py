@@ -60,8 +60,8 @@ BREAKS = (
     Break(
         "the sentences leave the encoder in another order",
         "recurrent",
-        "return states[back], torch.cat(summary, dim=-1)[back]",
-        "return states[order], torch.cat(summary, dim=-1)[order]",
+        "return take_rows((states, summary), order.argsort())",
+        "return take_rows((states, summary), order)",
         ("invariants", "recurrent"),
     ),
     Break(
@@ -90,8 +90,8 @@ BREAKS = (
     Break(
         "the update gate is turned round",
         "recurrent",
-        "return (1 - z) * n + z * h",
-        "return z * n + (1 - z) * h",
+        "return torch.lerp(n, h, z)",
+        "return torch.lerp(h, n, z)",
         ("recurrent",),
     ),
     Break(
@@ -104,8 +104,8 @@ BREAKS = (
     Break(
         "the end symbol is ignored",
         "search",
-        "running = (token != EOS) & (limits > 0)",
-        "running = limits > 0",
+        "if ended or len(chosen[s]) == limits[s]:",
+        "if len(chosen[s]) == limits[s]:",
         ("search", "invariants"),
     ),
     Break(
@@ -230,9 +230,9 @@ BREAKS = (
     Break(
         "a resumed training starts its epoch again",
         "batches",
-        "for rows in batches[skip:]:",
-        "for rows in batches:",
-        ("training",),
+        "enumerate(batches[done:], done + 1)",
+        "enumerate(batches, done + 1)",
+        ("training", "batches"),
     ),
     Break(
         "scheduled sampling always feeds the truth",
@@ -412,8 +412,8 @@ BREAKS = (
     Break(
         "keys stand in another order than the states",
         "recurrent",
-        "keys = self.decoder.score.project_keys(states)",
-        "keys = self.decoder.score.project_keys(states.flip(1))",
+        "keys = of_real(project, states, mask)",
+        "keys = of_real(project, states.flip(1), mask)",
         ("recurrent",),
     ),
     Break(
@@ -562,15 +562,15 @@ BREAKS = (
     Break(
         "oneDNN never makes a product",
         "onednn",
-        "multiplications >= (",
-        "multiplications < (0 * ",
+        "multiplications >= (FEW_PACKED if _packing() else FEW)",
+        "multiplications < 0",
         ("onednn",),
     ),
     Break(
-        "a weight that was changed is multiplied by as it was",
+        "a weight is multiplied by that lay there before",
         "onednn",
-        "if place not in packed or packed[place][1] != version:",
-        "if place not in packed:",
+        "_pack(weight.contiguous()), weight.detach()",
+        "_pack(weight.contiguous()), None",
         ("onednn",),
     ),
     Break(
@@ -635,13 +635,6 @@ BREAKS = (
         'Random(f"seed {seed}, epoch {epoch}")',
         'Random(f"seed {seed}")',
         ("batches",),
-    ),
-    Break(
-        "an epoch that goes on begins anew",
-        "batches",
-        "enumerate(batches[done:], done + 1)",
-        "enumerate(batches, done + 1)",
-        ("batches", "training"),
     ),
     Break(
         "a target word asks with the sum of its pieces' questions",

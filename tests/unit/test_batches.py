@@ -283,7 +283,7 @@ def test_each_epoch_and_each_seed_has_spellings_of_its_own():
         pairs.of_epoch(seed, epoch) for seed in (0, 1) for epoch in (0, 1)
     ]
     assert all(a != b for i, a in enumerate(epochs) for b in epochs[:i])
-    assert all(a == pairs.of_epoch(0, 0) for a in epochs[:1])
+    assert epochs[0] == pairs.of_epoch(0, 0)
     assert all(ids[-1] == EOS for pair in epochs[0] for ids in pair)
     # The same pair is not the same in two epochs, and is longer than usual.
     usual = encode_pairs(SENTENCES, PIECES, PIECES)

@@ -234,6 +234,23 @@ def test_train_on_the_generated_corpus(run, monkeypatch, tmp_path):
     assert status == 0 and output.startswith("generated, test: 15 sentences")
 
 
+def test_words_spelled_anew(run, tsv, tmp_path):
+    """The option changes what is learned, and stands in the file."""
+    weights = []
+    for share in (0.0, 0.3, 0.3):
+        out = tmp_path / str(len(weights))
+        status, _, errors = run(
+            "train", "--corpus", tsv, "--out", out, "--steps", 2, *SMALL,
+            *QUIET, "--subwords", 60, "--subword-dropout", share,
+        )  # fmt: skip
+        assert status == 0, errors
+        tensors, about = load_tensors(out)
+        assert about["recipe"]["subword_dropout"] == share
+        weights.append(torch.cat([t.flatten() for t in tensors.values()]))
+    assert torch.equal(weights[1], weights[2])
+    assert not torch.equal(weights[0], weights[1])
+
+
 LONG_RUN = ["--steps", "60", "--evaluate-every", "5", "--dropout", "0.2",
             "--checkpoint-every", "2", *SMALL, *QUIET]  # fmt: skip
 
@@ -967,7 +984,7 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
         ([*training, "--subword-dropout", 0.1], "give subwords a size"),
         (
             [*training, "--subwords", 60, "--subword-dropout", 1.5],
-            "the dropout of merges must be from 0 to 1, not 1.5",
+            "subword_dropout must be from 0 to 1, not 1.5",
         ),
         (
             ["train", "--corpus", f"{tmp_path}/*.tsv", "--out", out,

@@ -769,3 +769,39 @@ def test_tatoeba(monkeypatch, record_property):
     share = round_trip(everything, "source")
     record_property("round trip, tatoeba, source", share)
     assert share > 0.99
+
+
+# What files of all kinds share
+
+
+def test_default_cache_is_the_users(monkeypatch):
+    monkeypatch.delenv("S2S_CACHE_DIR")
+    assert corpora.cache_dir().name == "s2s_lib"
+    assert corpora.cache_dir().is_absolute()
+
+
+def test_a_line_of_a_file():
+    mark = "\ufeff".encode()
+    assert corpora.decode_line(mark + b"a", "f", 1) == "a"
+    assert corpora.decode_line(mark + b"a", "f", 2) == "\ufeffa"
+    for line, note, message in (
+        (b"ab\xe9", "", "f, line 7: not UTF-8 at byte 3 of the line (0xe9); "
+         "convert it, for example with iconv -f ISO-8859-1 -t UTF-8"),
+        (b"\xff\xfea", "so it is", "f, line 7: not UTF-8 at byte 1 of the "
+         "line (0xff); so it is; convert it, for example with iconv -f UTF-16 "
+         "-t UTF-8"),
+    ):  # fmt: skip
+        with pytest.raises(CorpusError) as caught:
+            corpora.decode_line(line, "f", 7, note)
+        assert str(caught.value) == message
+
+
+def test_two_columns_of_a_line():
+    path, place = Path("f"), "f, line 3"
+    line = "a\tb\tc"
+    assert corpora.columns_of(line, path, 3) == ("a", "b", place, place)
+    assert corpora.columns_of(line, path, 3, (2, 0)) == (
+        "c", "a", place, place
+    )  # fmt: skip
+    with pytest.raises(CorpusError, match=r"f, line 3: 3 column\(s\), exp"):
+        corpora.columns_of(line, path, 3, (0, 3))

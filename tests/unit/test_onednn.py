@@ -1,7 +1,6 @@
 """Layers by oneDNN equal torch's own; small ones are left to torch."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from inspect import unwrap
 
 import pytest
@@ -10,10 +9,16 @@ from torch import nn
 from torch.nn import functional
 
 from s2s_lib import onednn
+from s2s_lib.batches import pad
 from s2s_lib.onednn import Linear, linear, packed_weights, without_onednn
 from s2s_lib.recurrent import GRU, RecurrentConfig, RecurrentModel
 from s2s_lib.search import n_best
-from s2s_lib.vocab import Vocabulary
+from s2s_lib.transformer import (
+    DecoderOnlyModel,
+    TransformerConfig,
+    TransformerModel,
+)
+from s2s_lib.vocab import SOS, Vocabulary
 
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="torch without oneDNN"
@@ -41,7 +46,7 @@ def every(monkeypatch):
 
 
 needs_packing = pytest.mark.skipif(
-    not (onednn.PACKS and torch.backends.mkldnn.is_available()),
+    not onednn._can_pack(),
     reason="torch without oneDNN, or without its layouts of weights",
 )
 
@@ -49,13 +54,14 @@ needs_packing = pytest.mark.skipif(
 @pytest.fixture
 def layouts(monkeypatch):
     """The weights that have been put into oneDNN's layout."""
-    made, pack = [], torch.ops.mkldnn._reorder_linear_weight
+    onednn._can_pack()  # which has tried it once
+    made, pack = [], onednn._pack
 
     def watched(weight):
         made.append(tuple(weight.shape))
         return pack(weight)
 
-    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", watched)
+    monkeypatch.setattr(onednn, "_pack", watched)
     return made
 
 
@@ -325,32 +331,31 @@ def test_packed_parts_and_turned_tensors(every, layouts):
 
 
 @needs_packing
-def test_a_changed_weight_is_packed_anew(every, layouts):
+def test_nothing_is_kept_for_the_next_search(every, layouts):
     layer, x = Linear(7, 11), torch.randn(4, 7)
-    with packed_weights(), torch.inference_mode():
-        layer(x)
-        with torch.inference_mode(False), torch.no_grad():
-            layer.weight.mul_(2)
-        for _ in range(2):
+    for _ in range(3):
+        with packed_weights(), torch.no_grad():
             wanted = functional.linear(x, layer.weight, layer.bias)
             torch.testing.assert_close(layer(x), wanted)
-    assert len(layouts) == 2
-    with packed_weights(), torch.inference_mode():
-        layer(x)
-    assert len(layouts) == 3  # nothing is kept in between
+        layer.weight.data.mul_(2)  # which raises no version
+    assert len(layouts) == 3
 
 
 @needs_packing
 def test_a_weight_in_the_place_of_another(every):
     """What was freed may come back at the same address."""
-    x = torch.randn(4, 7)
+    x, layer = torch.randn(4, 64), Linear(64, 64)
     with packed_weights(), torch.no_grad():
         for _ in range(50):
-            weight = torch.randn(11, 7)
+            weight = torch.randn(64, 64)
             torch.testing.assert_close(
                 linear(x, weight), functional.linear(x, weight)
             )
+            layer.weight.data = weight
             del weight
+            wanted = functional.linear(x, layer.weight, layer.bias)
+            torch.testing.assert_close(layer(x), wanted)
+            layer.weight.data = torch.empty(0)
 
 
 @needs_packing
@@ -366,18 +371,7 @@ def test_nothing_is_packed_where_gradients_are_wanted(
 
 
 @needs_packing
-def test_what_was_made_without_gradients_is_not_packed(every, layouts):
-    with torch.inference_mode(), packed_weights():
-        x, weight = torch.randn(4, 7), torch.randn(11, 7)
-        wanted = functional.linear(x, weight)
-        torch.testing.assert_close(linear(x, weight), wanted)
-        weight.mul_(2)  # it has no version
-        torch.testing.assert_close(linear(x, weight), 2 * wanted)
-    assert layouts == []
-
-
-@needs_packing
-def test_packing_ends_with_the_outermost(every, layouts):
+def test_each_packs_for_itself(every, layouts):
     layer, x = Linear(7, 11), torch.randn(4, 7)
 
     @packed_weights()
@@ -386,35 +380,32 @@ def test_packing_ends_with_the_outermost(every, layouts):
 
     with torch.no_grad():
         with packed_weights():
-            twice()
-            with packed_weights():
-                layer(x)
             layer(x)
-        assert len(layouts) == 1
+            twice()
+            layer(x)
+        assert len(layouts) == 2
         twice(), twice()
-        assert len(layouts) == 3
+        assert len(layouts) == 4
         with pytest.raises(KeyError), packed_weights():
             raise KeyError
         layer(x)
-    assert len(layouts) == 3 and onednn._packed.get() is None
+    assert len(layouts) == 4 and onednn._packed.get() is None
 
 
-@needs_packing
-def test_another_thread_packs_for_itself(every, layouts):
-    layer, x = Linear(7, 11), torch.randn(4, 7)
-    with packed_weights(), torch.no_grad(), ThreadPoolExecutor(1) as pool:
-        layer(x)
-        assert pool.submit(onednn._packed.get).result() is None
-    assert len(layouts) == 1
+@pytest.mark.parametrize("error", [AttributeError, RuntimeError, TypeError])
+def test_a_torch_that_cannot_pack(every, products, monkeypatch, error):
+    def fails(weight):
+        raise error
 
-
-def test_a_torch_that_cannot_pack(every, layouts, monkeypatch):
-    monkeypatch.setattr(onednn, "PACKS", False)
+    monkeypatch.setattr(onednn, "_pack", fails)
+    onednn._can_pack.cache_clear()
     layer, x = Linear(7, 11), torch.randn(4, 7)
     with packed_weights(), torch.no_grad():
         wanted = functional.linear(x, layer.weight, layer.bias)
         torch.testing.assert_close(layer(x), wanted)
-    assert layouts == []
+    onednn._can_pack.cache_clear()
+    made = [(8, 7)] if torch.backends.mkldnn.is_available() else []
+    assert products == made
 
 
 @needs_packing
@@ -428,35 +419,58 @@ def test_smaller_products_are_packed_and_small_ones_are_not(layouts):
     assert layouts == [(512, 512)]
 
 
+STACK = TransformerConfig(8, 2, 2, 16)
+SEARCHED = {
+    "recurrent": lambda n: RecurrentModel(
+        n,
+        n,
+        RecurrentConfig(embedding_size=5, hidden_size=6, attention="additive"),
+    ),
+    "transformer": lambda n: TransformerModel(n, n, STACK),
+    "decoder alone": lambda n: DecoderOnlyModel(n, n, STACK),
+}
+
+
 @needs_packing
-def test_a_search_packs_each_weight_once_for_all_batches(every, layouts):
+@pytest.mark.parametrize("kind", SEARCHED)
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_a_search_finds_the_same_with_packed_weights(
+    every, layouts, kind, beam_size
+):
     torch.manual_seed(0)
     vocab = Vocabulary(["a", "b", "c"])
-    config = RecurrentConfig(
-        embedding_size=5, hidden_size=6, attention="additive"
-    )
-    model = RecurrentModel(len(vocab), len(vocab), config)
+    model = SEARCHED[kind](len(vocab))
     sentences = [["a", "b"], ["c"], ["b", "b", "c"], ["a"]]
-    with without_onednn():
-        wanted = n_best(model, sentences, vocab, beam_size=2, batch_size=2)
-    assert layouts == []
-    found = n_best(model, sentences, vocab, beam_size=2, batch_size=2)
-    for one, other in zip(found, wanted, strict=True):
-        assert [h.tokens for h in one] == [h.tokens for h in other]
-    # Both readers' two and the decoder's two, bridge, query, key and output.
-    assert sorted(layouts) == sorted(set_of_weights(model)) and layouts
-    with torch.no_grad():
-        model.output.weight.neg_()
+
+    def search():
+        found = n_best(model, sentences, vocab, beam_size, max_steps=9)
+        return [[h.tokens for h in one] for one in found]
+
+    for _ in range(2):
+        before = len(layouts)
+        found = search()
+        # One batch, many steps: each matrix once, or one for each of its
+        # parts. The encoder of a Transformer has no steps.
+        count = len(layouts) - before
+        assert 0 < count <= 3 * sum(p.dim() == 2 for p in model.parameters())
         with without_onednn():
-            wanted = n_best(model, sentences, vocab)
-    found = n_best(model, sentences, vocab)
-    assert [h[0].tokens for h in found] == [h[0].tokens for h in wanted]
+            assert found == search()
+        assert len(layouts) == before + count
+        torch.nn.init.normal_(model.output.weight)  # as training changes it
 
 
-def set_of_weights(model):
-    """Shapes of all matrices that vectors are multiplied by."""
-    return [
-        tuple(weight.shape)
-        for name, weight in model.named_parameters()
-        if weight.dim() == 2 and "embedding" not in name and ".v." not in name
-    ]
+@pytest.mark.parametrize("kind", SEARCHED)
+def test_a_model_learns_by_steps_after_a_search(every, kind):
+    vocab = Vocabulary(["a", "b", "c"])
+    model = SEARCHED[kind](len(vocab))
+    n_best(model, [["a", "b"], ["c"]], vocab, 2, max_steps=5)
+    n_best(model, [["a", "b"], ["c"]], vocab, max_steps=5)
+    source, mask = pad([[4, 5], [6]])
+    with without_onednn():
+        memory = model.encode(source, mask)
+        token, state, total = torch.full((2,), SOS), None, 0
+        for _ in range(3):
+            logits, state, _ = model.step(memory, token, state)
+            total = total + logits.logsumexp(1).sum()
+        total.backward()
+    assert model.output.weight.grad.abs().sum() > 0

@@ -392,12 +392,6 @@ def test_a_damaged_file_in_the_cache_is_named(tmp_path):
     assert str(path) in str(caught.value)
 
 
-def test_default_cache_is_the_users(monkeypatch):
-    monkeypatch.delenv("S2S_CACHE_DIR")
-    assert corpora.cache_dir().name == "s2s_lib"
-    assert corpora.cache_dir().is_absolute()
-
-
 # Vocabularies (invariant 11)
 
 

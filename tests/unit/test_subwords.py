@@ -143,7 +143,7 @@ def test_what_cannot_be_spelled_by_chance_is_said():
     with pytest.raises(TypeError):
         VOCAB.encode_anew("the cat", 0.1, Random(0))
     for share in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="dropout of merges"):
+        with pytest.raises(ValueError, match="dropout must be from 0 to 1"):
             VOCAB.encode_anew(["the"], share, Random(0))
 
 
@@ -377,7 +377,7 @@ def test_a_recipe_has_one_table_for_both_sides(trained):
 
 def test_stopped_and_resumed_with_words_spelled_anew(tmp_path):
     recipe = replace(RECIPE, subword_dropout=0.2)
-    config = replace(recipe.training, steps=20, evaluate_every=10)  # 2 epochs
+    config = replace(recipe.training, steps=20, evaluate_every=10)
 
     def run(name, stops):
         for stop in stops:
@@ -403,7 +403,10 @@ def test_stopped_and_resumed_with_words_spelled_anew(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"subword_dropout": -0.5}, "from 0 to 1, not -0.5"),
+        (
+            {"subword_dropout": -0.5},
+            "subword_dropout must be from 0 to 1, not -0.5",
+        ),
         ({"subwords": 0}, "needs a vocabulary of subwords"),
         ({"bug": "no_end"}, "is not made with subword_dropout"),
     ],
