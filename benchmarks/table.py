@@ -18,7 +18,7 @@ PARTS = {
     "every sentence ends by itself, after about 15 steps; JoeyNMT computes "
     "all sentences up to the last one's end, D2L up to a limit of 51 steps.",
     "products": "Layers with large products of matrices: torch's own, and "
-    "ours, for which oneDNN makes them.",
+    "ours, for which oneDNN makes them; with weights packed, as in a search.",
     "attention": "Attention alone, of one sentence with itself, 256 numbers "
     "in a state; additive with all projections.",
     "transformer": "Multi-head attention, and decoding of an untrained model "
