@@ -16,7 +16,9 @@ PARTS = {
     "is the whole one: forward, loss, backward, clip, Adam. "
     "`torch.nn.Transformer` has 4 + 4 layers of 128 numbers. In searching "
     "every sentence ends by itself, after about 15 steps; JoeyNMT computes "
-    "all sentences up to the last one's end, D2L up to a limit of 51 steps.",
+    "all sentences up to the last one's end, D2L up to a limit of 51 steps. "
+    "Ours packs its weights once for the three batches, as `n_best` does for "
+    "all of its.",
     "products": "Layers with large products of matrices: torch's own, and "
     "ours, for which oneDNN makes them; with weights packed, as in a search.",
     "attention": "Attention alone, of one sentence with itself, 256 numbers "

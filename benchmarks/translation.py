@@ -15,6 +15,7 @@ from benchmarks.peers import import_joeynmt
 from benchmarks.timing import Row, compare
 from s2s_lib.batches import Batch
 from s2s_lib.losses import batch_loss
+from s2s_lib.onednn import packed_weights
 from s2s_lib.search import beam, greedy
 from s2s_lib.vocab import EOS, PAD, SOS
 
@@ -137,15 +138,18 @@ def _search(pair: Pair, what: str, theirs, width: int, mark: float) -> Row:
             return [h.tokens for h in greedy(model, memory, LIMIT)]
         return [h[0].tokens for h in beam(model, memory, width, LIMIT)]
 
-    for batch in batches:
-        found = ours(batch)
+    @packed_weights()  # once for all batches, as `search.n_best` has it
+    def all_of_ours(batches):
+        return [ours(batch) for batch in batches]
+
+    for batch, found in zip(batches, all_of_ours(batches), strict=True):
         others = [row[: row.index(EOS)] for row in theirs(batch).tolist()]
         assert found == list(map(tuple, others))
     return compare(
         f"{what}, {SENTENCES} sentences",
         pair.name,
         lambda: [theirs(batch) for batch in batches],
-        lambda: [ours(batch) for batch in batches],
+        lambda: all_of_ours(batches),
         "all tokens",
         repeats=4,
         mark=mark,

@@ -61,9 +61,13 @@ def packed_weights() -> Iterator[None]:
 
     Each weight is put into oneDNN's layout at its first product, which
     copies it; the copies are gone afterwards. The weights must not change
-    meanwhile. Where gradients are wanted it does nothing.
+    meanwhile. Inside another one it goes on with that one's copies; where
+    gradients are wanted it does nothing.
     """
-    token = _packed.set({} if _can_pack() else None)
+    if _packed.get() is not None or not _can_pack():
+        yield
+        return
+    token = _packed.set({})
     try:
         yield
     finally:

@@ -411,7 +411,7 @@ def of_real(
         return function(states)
     found = function(states.flatten(0, 1).index_select(0, real))
     whole = found.new_zeros(mask.numel(), found.shape[-1])
-    return whole.index_copy(0, real, found).unflatten(0, mask.shape)
+    return whole.index_copy_(0, real, found).unflatten(0, mask.shape)
 
 
 class Encoder(nn.Module):
@@ -477,7 +477,7 @@ class Encoder(nn.Module):
                     _reorder(hidden, backwards) if direction else hidden
                 )
             states = torch.cat(read, dim=-1)
-        states = states.masked_fill(~mask[..., None], 0)
+        states.masked_fill_(~mask[..., None], 0)
         summary = torch.cat(summary, dim=-1)
         return take_rows((states, summary), order.argsort())
 

@@ -363,7 +363,7 @@ def n_best(
     ids = [[*source_vocab.encode(tokens), EOS] for tokens in sentences]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     results: list[list[Hypothesis]] = [[] for _ in ids]
-    with evaluation_mode(model):
+    with evaluation_mode(model), packed_weights():
         lengths = [len(row) for row in ids]
         for rows in cut(order, lengths, BATCH_TOKENS, batch_size):
             source, mask = pad([ids[row] for row in rows])
