@@ -7,9 +7,9 @@ its own first line says what it does.
   `pairs`, `batches`, `streams`
 - Models: `onednn`, `additive`, `attention`, `embeddings`, `recurrent`,
   `transformer`, `hard`, `bugs`
-- Training: `losses`, `modes`, `storage`, `training`
+- Training: `losses`, `modes`, `storage`, `checkpoints`, `training`
 - Use: `search`, `metrics`, `errors`
 - Recipes and results: `catalogue`, `models`, `evaluation`, `recipes`
 - Pages: `plots`, `explorer`, `listing`, `page`
-- The command line: `cli`
+- The command line: `held_out`, `cli`
 """

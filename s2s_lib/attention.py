@@ -78,8 +78,11 @@ def scaled_dot_score(
     query: Float[Tensor, "*#batch queries size"],
     keys: Float[Tensor, "*#batch keys size"],
 ) -> Float[Tensor, "*#batch queries keys"]:
-    """The dot product divided by sqrt(size) (`vaswani2017`)."""
-    return query @ keys.mT / math.sqrt(query.shape[-1])
+    """The dot product divided by sqrt(size) (`vaswani2017`).
+
+    It is the query that is divided: in float16 the product may not fit.
+    """
+    return query / math.sqrt(query.shape[-1]) @ keys.mT
 
 
 def attend(
@@ -231,6 +234,11 @@ class LocationScore(nn.Module):
         query: Float[Tensor, "*#batch queries query_size"],
         keys: Float[Tensor, "*#batch keys key_size"],
     ) -> Float[Tensor, "*#batch queries keys"]:
+        """See `Score`.
+
+        Raises:
+            ValueError: if there are more keys than rows of W.
+        """
         count, most = keys.shape[-2], self.position.out_features
         if count > most:
             raise ValueError(

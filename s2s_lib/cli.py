@@ -12,6 +12,7 @@ messages to standard error.
 """
 
 import argparse
+import errno
 import inspect
 import json
 import os
@@ -27,6 +28,7 @@ import torch
 
 from s2s_lib import corpora, evaluation, models, recipes, search, streams
 from s2s_lib.grammar import SentencePair
+from s2s_lib.held_out import STREAMED, pairs_to_score
 from s2s_lib.recurrent import RecurrentConfig
 from s2s_lib.storage import CheckpointError, load_tensors, temporary_of
 from s2s_lib.training import (
@@ -44,8 +46,6 @@ ARCHITECTURES = {
     "transformer": TransformerConfig,
 }
 STOPPED = 130  # what a shell reports for a command that ^C ended
-# So begins the fingerprint, in a model, of a corpus that was streamed.
-STREAMED = "stream:"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,11 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         # A training speaks on standard error only, and has not ended.
         return 2 if args.run is _train else 0
-    except (
-        OSError, ValueError, KeyError, CheckpointError, TrainingError,
-    ) as error:  # fmt: skip
-        message = error.args[0] if isinstance(error, KeyError) else error
-        _complain(f"error: {message}")
+    except (OSError, ValueError, CheckpointError, TrainingError) as error:
+        _complain(f"error: {error}")
         return 2
     except (MemoryError, RuntimeError) as error:
         if _no_memory(error):
@@ -224,7 +221,7 @@ _PRECISION = "bfloat16: faster on many devices (default float32)"
 
 
 def _corpus_options(parser: argparse.ArgumentParser, default: str | None):
-    note = "generated, multi30k, tatoeba, FILE.tsv or SOURCE,TARGET (files)"
+    note = f"{', '.join(corpora.NAMES)}, FILE.tsv or SOURCE,TARGET (files)"
     if default:
         note += "; a folder or pattern of .tsv files, such as "
         note += "'shards/*.tsv.gz', or two patterns, is streamed"
@@ -234,7 +231,12 @@ def _corpus_options(parser: argparse.ArgumentParser, default: str | None):
 
 def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model file")
-    parser.add_argument("--beam", type=int, default=1, help="1: greedy search")
+    parser.add_argument(
+        "--beam",
+        type=int,
+        default=1,
+        help="1, without a length penalty: greedy search (default 1)",
+    )
     parser.add_argument(
         "--length-penalty",
         type=float,
@@ -335,6 +337,11 @@ def _check_out(out: Path) -> None:
     try:  # the longest name that is going to be written
         temporary_of(_checkpoint(out)).exists()
     except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
+            raise ValueError(
+                f"--out {out} cannot be written ({error.strerror}); give a "
+                "file in a folder where it can"
+            ) from error
         raise ValueError(
             f"--out: no file can have that name ({error.strerror}), or the "
             "checkpoint beside it none; give a shorter one"
@@ -623,77 +630,6 @@ def _show(text: str) -> None:
         ) from error
 
 
-def _corpus_key(recipe: recipes.Recipe) -> tuple[list[Any], str | None]:
-    """What two recipes on the same corpus share; files have any pair."""
-    if recipe.corpus in corpora.NAMES:
-        return [recipe.corpus], recipe.pair
-    sides = corpora.paths_of(recipe.corpus)
-    return [Path(side).resolve() for side in sides], None
-
-
-def _is_own(recipe: recipes.Recipe, own: recipes.Recipe) -> bool:
-    """Whether a recipe has the corpus of a model, be it in another place."""
-    if _corpus_key(recipe) == _corpus_key(own):
-        return True
-    if {recipe.corpus, own.corpus} & set(corpora.NAMES) or _is_here(own):
-        return False
-    here, gone = (
-        [Path(side).name for side in corpora.paths_of(one.corpus)]
-        for one in (recipe, own)
-    )
-    return here == gone
-
-
-def _is_here(recipe: recipes.Recipe) -> bool:
-    sides = corpora.paths_of(recipe.corpus)
-    return recipe.corpus in corpora.NAMES or all(map(os.path.exists, sides))
-
-
-def _was_streamed(trained: models.Trained) -> bool:
-    """What the model says; those of older versions may only have the name."""
-    known = trained.corpus_fingerprint.startswith(STREAMED)
-    name = trained.recipe.corpus
-    return known or (not os.path.isabs(name) and streams.is_sharded(name))
-
-
-def _split(
-    args: argparse.Namespace, trained: models.Trained, split: str
-) -> tuple[str, list[SentencePair], str | None]:
-    """Name, pairs and, if it is a real one, target language of a split."""
-    recipe = trained.recipe
-    if args.corpus:
-        named = replace(recipe, corpus=args.corpus)
-        own = _is_own(named, recipe)
-        recipe = replace(
-            named, pair=args.pair or (recipe.pair if own else None)
-        )
-    elif _was_streamed(trained):
-        raise ValueError(
-            f"this model was trained on a stream, {recipe.corpus}, which has "
-            "no test part; give --test FILE.tsv"
-        )
-    elif not _is_here(recipe):
-        raise ValueError(
-            f"this model was trained on {recipe.corpus}, which is not here; "
-            "say where it is with --corpus, or give --test FILE"
-        )
-    elif args.pair:
-        recipe = replace(recipe, pair=args.pair)
-    corpus = recipes.corpus_of(recipe)
-    known = trained.corpus_fingerprint
-    own = _is_own(recipe, trained.recipe)
-    if own and known and known != corpus.fingerprint():
-        raise ValueError(
-            f"the sentences of {corpus.name} are not those that this model "
-            "was trained on (the file has changed since, or how the library "
-            "finds its words): its test part may hold sentences of the "
-            "training. Bring the old one back, or give --test FILE with "
-            "sentences that the model has not seen"
-        )
-    language = corpus.target_language if corpus.name in recipes.REAL else None
-    return corpus.name, getattr(corpus, split), language
-
-
 def _evaluate(args: argparse.Namespace) -> int:
     if args.test and (args.corpus or args.pair or args.split):
         raise ValueError(
@@ -706,7 +642,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.test:
         name, pairs, language = args.test, _whole(args.test), None
     else:
-        name, pairs, language = _split(args, trained, split)
+        name, pairs, language = pairs_to_score(
+            trained, split, args.corpus, args.pair
+        )
     metrics = evaluation.evaluate(trained, pairs, language, **_options(args))
     if args.json:
         # NaN, for a part without words, is not JSON: it becomes null.

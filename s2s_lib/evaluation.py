@@ -21,6 +21,7 @@ from s2s_lib.batches import collate
 from s2s_lib.grammar import SentencePair
 from s2s_lib.losses import CHUNK
 from s2s_lib.metrics import (
+    BleuScore,
     accuracy_by_position,
     alignment_by_class,
     alignment_score,
@@ -99,11 +100,11 @@ def _grid(trained: Trained, pair: SentencePair, weights: Tensor) -> np.ndarray:
     if not trained.recipe.subwords:
         return grid
     (pair,) = trained.pairs([pair])
-    return _by_word(
-        grid,
-        [*map(len, trained.target_vocab.pieces(pair.target))],
-        [*map(len, trained.source_vocab.pieces(pair.source)), 1],
-    )
+    sources = [*map(len, trained.source_vocab.pieces(pair.source)), 1]
+    if trained.recipe.model.encoder == "image":
+        sources = [1] * grid.shape[1]  # regions are not made of pieces
+    targets = [*map(len, trained.target_vocab.pieces(pair.target))]
+    return _by_word(grid, targets, sources)
 
 
 def _by_word(
@@ -213,12 +214,15 @@ def evaluate_alignment(
 
 
 def example(
-    trained: Trained, pairs: Sequence[SentencePair]
+    trained: Trained, pairs: Sequence[SentencePair], **search: Any
 ) -> dict[str, Any] | None:
-    """One short sentence with its weights, to be drawn.
+    """One short sentence with its weights, to be drawn, and its translation.
 
-    The first with "not" and 8 to 14 tokens, else the first of all; the
-    true translation is fed, and the row of `<eos>` is left out.
+    The first with "not" and 8 to 14 tokens, else the first of all. For the
+    weights the true translation is fed; the row of `<eos>` is left out.
+
+    Args:
+        search: options of `search.n_best`, for the translation.
     """
     pairs = [pair for pair in pairs if pair.sure]
     if not _aligns(trained) or not pairs:
@@ -233,7 +237,7 @@ def example(
         "sure": sorted(read.sure),
         "possible": sorted(read.possible),
         "weights": [[round(float(w), 4) for w in row] for row in grid],
-        "output": trained.translate([pair.source])[0],
+        "output": trained.translate([pair.source], **search)[0],
     }
 
 
@@ -310,6 +314,20 @@ def evaluate_captions(
     return result
 
 
+def corpus_bleu(
+    outputs: Sequence[Sequence[str]], pairs: Sequence[SentencePair]
+) -> BleuScore:
+    """`metrics.bleu` of tokens that were written for the sources of pairs.
+
+    Raises:
+        ValueError: if there is no pair, or not one output for each.
+    """
+    return bleu(
+        [detokenize(tokens) for tokens in outputs],
+        [pair.target_sentence for pair in pairs],
+    )
+
+
 def validate(
     trained: Trained, pairs: Sequence[SentencePair]
 ) -> dict[str, float]:
@@ -321,14 +339,10 @@ def validate(
         rate.
     """
     outputs = trained.translate([pair.source for pair in pairs])
-    score = bleu(
-        [detokenize(tokens) for tokens in outputs],
-        [pair.target_sentence for pair in pairs],
-    )
     forced = _forced(trained, pairs)
     row = {
         "valid_loss": forced.total / forced.tokens,
-        "valid_bleu": score.score,
+        "valid_bleu": corpus_bleu(outputs, pairs).score,
     }
     alignment = evaluate_alignment(trained, pairs, forced)
     if alignment is not None:
@@ -399,7 +413,7 @@ def evaluate(
         "exact": sum(same) / len(same),
         "length_ratio": sum(map(len, outputs)) / sum(map(len, targets)),
         "alignment": evaluate_alignment(trained, pairs, forced),
-        "example": example(trained, pairs),
+        "example": example(trained, pairs, **search),
         "captions": evaluate_captions(trained, pairs, outputs, forced)
         if trained.recipe.model.encoder == "image"
         else None,

@@ -35,8 +35,9 @@ def masked_cross_entropy(
     With `label_smoothing` e the target is `1 - e` on the true token and `e`
     spread evenly over the vocabulary (`szegedy2016`).
     """
+    wide = torch.promote_types(logits.dtype, torch.float32)
     return nn.functional.cross_entropy(
-        logits[mask].float(), target[mask], label_smoothing=label_smoothing
+        logits[mask].to(wide), target[mask], label_smoothing=label_smoothing
     )
 
 

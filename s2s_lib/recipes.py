@@ -6,6 +6,7 @@ cache on disk, so a later chapter loads what an earlier one trained.
 a small JSON file in `results/`.
 """
 
+import ast
 import hashlib
 import json
 import math
@@ -28,12 +29,13 @@ from s2s_lib.evaluation import compare_searches, evaluate, validate
 from s2s_lib.models import Trained, build, load, save, training_pairs
 from s2s_lib.training import fit
 
-# The modules whose code decides what a training ends in.
+# The modules whose code decides what a training ends in, and the scores on
+# the validation split that are kept with the weights.
 _DETERMINES = (
     "vocab", "subwords", "lexicon", "grammar", "captions", "corpora",
     "batches", "modes", "onednn", "losses", "additive", "attention",
     "embeddings", "recurrent", "transformer", "hard", "bugs", "storage",
-    "training", "models",
+    "checkpoints", "training", "models", "search", "metrics", "evaluation",
 )  # fmt: skip
 REAL = ("multi30k", "tatoeba")  # corpora of real sentences
 # What else a result may depend on: their versions are kept with it.
@@ -59,7 +61,9 @@ def _load_corpus(
 def fingerprint(
     recipe: Recipe, seed: int, corpus: corpora.ParallelCorpus | None = None
 ) -> str:
-    """A hash of everything that determines the weights.
+    """A hash of everything that determines the weights and their scores.
+
+    Of the code, what it does: not its comments and docstrings.
 
     Args:
         corpus: what is trained on, if it is not the recipe's.
@@ -72,10 +76,23 @@ def fingerprint(
     folder = Path(__file__).parent
     for name in _DETERMINES:
         path = folder / f"{name}.py"
-        parts.append(path.read_text(encoding="utf-8"))
+        parts.append(_code(path.read_text(encoding="utf-8")))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
+@lru_cache(maxsize=64)
+def _code(text: str) -> str:
+    """A module without layout, comments and docstrings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        owner = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if owner and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.dump(tree)
+
+
+# The caller's random numbers go on alike, whether it trains or loads.
+@torch.random.fork_rng(devices=[])
 def train(
     recipe: Recipe | str,
     seed: int = 0,
@@ -85,7 +102,8 @@ def train(
 ) -> Trained:
     """Train a recipe, or load its weights if it was trained before.
 
-    A training that was stopped goes on from its last checkpoint.
+    A training that was stopped goes on from its last checkpoint. The state of
+    PyTorch's global random numbers (on the CPU) is afterwards what it was.
 
     Args:
         recipe: one of the names in `RECIPES`, or a recipe.
@@ -99,11 +117,10 @@ def train(
             the result has its name and languages.
 
     Raises:
-        KeyError: if there is no recipe of that name.
         CheckpointError: if the file in the cache is damaged.
         OSError: if the weights could not be kept; nothing is trained then.
-        ValueError: if the corpus has no pairs to train on or to validate
-            with.
+        ValueError: if there is no recipe of that name, or the corpus has no
+            pairs to train on or to validate with.
     """
     name, recipe = _named(recipe)
     recipe = replace(recipe, training=replace(recipe.training, seed=seed))
@@ -169,7 +186,7 @@ def _named(recipe: Recipe | str) -> tuple[str, Recipe]:
     if isinstance(recipe, Recipe):
         return "own", recipe
     if recipe not in RECIPES:
-        raise KeyError(
+        raise ValueError(
             f"there is no recipe {recipe!r}; there are {', '.join(RECIPES)}"
         )
     return recipe, RECIPES[recipe]
@@ -233,8 +250,21 @@ def reproduce(name: str, seed: int = 0, progress: bool = True) -> Path:
             length_penalty=recipe.length_penalty,
         ),
     }
-    path = results_dir() / f"{name}-seed{seed}.json"
-    text = json.dumps(rounded(result), indent=1, ensure_ascii=False)
+    return write_results(f"{name}-seed{seed}", result)
+
+
+def write_results(name: str, content: dict[str, Any]) -> Path:
+    """Write what was measured, whole or not at all, and say where.
+
+    Args:
+        name: of the file in `results_dir()`, without ".json".
+        content: what JSON can hold; its numbers are `rounded`.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    path = results_dir() / f"{name}.json"
+    text = json.dumps(rounded(content), indent=1, ensure_ascii=False)
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:

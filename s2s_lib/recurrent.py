@@ -455,8 +455,7 @@ class Encoder(nn.Module):
         has read, one behind the other.
 
         Raises:
-            ValueError: if a row of `mask` is empty, or has padding before
-                or between its tokens.
+            TypeError, ValueError: see `check_source_mask`.
         """
         check_source_mask(mask)
         order = mask.sum(1).argsort(descending=True, stable=True)
@@ -818,7 +817,11 @@ class RecurrentModel(nn.Module):
         source: Int[Tensor, "batch source_steps"],
         source_mask: Bool[Tensor, "batch source_steps"],
     ) -> Memory:
-        """Read the sources. Call it once per batch of sentences."""
+        """Read the sources. Call it once per batch of sentences.
+
+        Raises:
+            TypeError, ValueError: see `batches.check_source_mask`.
+        """
         with packed_weights():  # each step has the same
             states, summary = self.encoder(source, source_mask)
         context = self.squeeze(summary)  # context: (batch, context)
@@ -844,6 +847,10 @@ class RecurrentModel(nn.Module):
 
         The weights are None without attention. Where `target_in` is padding
         both mean nothing.
+
+        Raises:
+            ValueError: if there are not as many targets as sources, or a
+                source is too long for location attention.
         """
         hidden, weights = self.hidden(memory, target_in)
         return self.output(hidden), weights

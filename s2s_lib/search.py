@@ -152,7 +152,8 @@ def greedy(
             one per sentence.
 
     Raises:
-        ValueError: if a limit is below 1.
+        ValueError: if a limit is below 1, there is not one for each
+            sentence, or the logits are NaN.
     """
     return _roll_out(model, memory, max_steps, lambda p: _best(p, 1)[1][:, 0])
 
@@ -177,8 +178,9 @@ def sample(
             another batch.
 
     Raises:
-        ValueError: if `temperature` is not positive, or `top_k` or a limit
-            below 1.
+        ValueError: if `temperature` is not positive, `top_k` or a limit is
+            below 1, there is not a limit for each sentence, or the logits
+            are NaN.
         RuntimeError: if `generator` is on another device than the model.
     """
     if not temperature > 0:
@@ -241,8 +243,9 @@ def beam(
         that the step limit cut off come after all that are finished.
 
     Raises:
-        ValueError: if `beam_size` or a limit is below 1, or
-            `length_penalty` is not between 0 and 10.
+        ValueError: if `beam_size` or a limit is below 1, there is not a
+            limit for each sentence, `length_penalty` is not between 0 and
+            10, or the logits are NaN.
     """
     if beam_size < 1:
         raise ValueError(f"beam_size must be 1 or more, not {beam_size}")
@@ -346,7 +349,7 @@ def n_best(
         model: a trained model; it is put in evaluation mode meanwhile.
         sentences: source tokens, without `<eos>`; a sentence may be empty.
         source_vocab: the vocabulary that the model was trained with.
-        beam_size: 1 is greedy search.
+        beam_size: 1, without a length penalty, is greedy search.
         length_penalty: see `beam`.
         max_steps: limit for every sentence; by default one and a half times
             the encoded source, and 10 more. Where a model with learned

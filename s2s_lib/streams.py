@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from glob import glob
@@ -54,12 +55,13 @@ class Shards:
         name: a folder with `.tsv` and `.tsv.gz` files; a pattern such as
             "shards/*.tsv.gz"; or two patterns with a comma between,
             "shards/*.en,shards/*.fr", where line i of a file on the left is
-            translated by line i of the file at the same place on the right.
+            translated by line i of the file on the right for which `*` stands
+            for the same.
         held_out: lines at the start of the first file that do not belong to
             the training; see `split`.
 
     Raises:
-        CorpusError: if there are no such files, or on one side more.
+        CorpusError: if there are no such files, or on one side others.
     """
 
     def __init__(self, name: str, held_out: int = 0):
@@ -72,6 +74,8 @@ class Shards:
                 "SOURCE,TARGET, that match equally many files"
             )
         self.files = list(zip(*sides, strict=True))
+        if len(sides) == 2:
+            _check_partners(name, self.files)
 
     @classmethod
     def split(cls, name: str) -> tuple["Shards", list[SentencePair]]:
@@ -261,6 +265,28 @@ def _matches(side: str) -> list[Path]:
             "files, or a pattern in quotation marks, 'shards/*.tsv.gz'"
         )
     return files
+
+
+def _check_partners(name: str, files: Sequence[Sequence[Path]]) -> None:
+    """Refuse files that stand beside each other by their number alone."""
+    patterns = corpora.paths_of(name)
+    for pair in files:
+        first, second = map(_stood_for, patterns, pair)
+        if first != second:
+            raise CorpusError(
+                f"{pair[0]} and {pair[1]} would be read side by side, but "
+                f"the pattern stands for {first!r} in one and {second!r} in "
+                "the other: is a file missing? Give patterns, SOURCE,TARGET, "
+                "that stand for the same, such as 'en/*.en,fr/*.fr'"
+            )
+
+
+def _stood_for(pattern: str, path: Path) -> str:
+    """What a path has where the pattern has wildcards, and between them."""
+    pattern = str(Path(pattern))  # without "./", as the path is
+    before = re.split(r"[*?[]", pattern)[0]
+    behind = re.split(r"[*?\]]", pattern)[-1]
+    return str(path).removeprefix(before).removesuffix(behind)
 
 
 def _rows(

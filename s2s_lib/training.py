@@ -1,8 +1,8 @@
 """One training loop for every model of the book.
 
-Teacher forcing, a loss that does not count padding, clipped gradients, a
-learning-rate schedule, and checkpoints from which a run that was stopped
-goes on exactly where it was. The same loop runs in one process and, under
+Teacher forcing, a loss that does not count padding, clipped gradients, and a
+learning-rate schedule; a run that was stopped goes on from its checkpoint
+exactly where it was. The same loop runs in one process and, under
 torchrun or `accelerate launch`, in several that share each update.
 """
 
@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,18 @@ from s2s_lib.batches import (
     make_batches,
     shares,
 )
+from s2s_lib.checkpoints import (
+    load_checkpoint,
+    random_state,
+    random_states,
+    save_checkpoint,
+    seed_process,
+    set_random_state,
+)
 from s2s_lib.hard import reinforce_loss
 from s2s_lib.losses import batch_loss, masked_cross_entropy
 from s2s_lib.modes import evaluation_mode
-from s2s_lib.storage import (
-    CheckpointError,
-    check_weights,
-    load_tensors,
-    save_tensors,
-)
+from s2s_lib.storage import CheckpointError
 
 OBJECTIVES = (
     "likelihood", "reinforce", "reinforce_mean", "reinforce_none"
@@ -303,7 +306,9 @@ def fit(
         stop_after: leave after so many steps of the whole, with the
             checkpoint written; for tests and for short sessions.
         accumulate: compute each update in so many parts, one after another,
-            for which less memory is needed; the update stays the same.
+            for which less memory is needed; the update stays the same, but
+            with the objective "reinforce_mean", whose baseline is the mean
+            of one part. (The pairs of one process are such a part, too.)
         precision: "float32"; or "bfloat16", in which the products of
             matrices have fewer digits, for speed. None: what `accelerate
             launch` was told, else "float32". Weights and checkpoints have
@@ -340,7 +345,7 @@ def fit(
         device = accelerator.device
         model.to(device)
     optimizer = _optimizer(model, config)
-    _seed(config, 0, accelerator.process_index)
+    seed_process(config.seed, 0, accelerator.process_index)
     history, start, spent, sums = [], 0, 0.0, [0.0, 0.0, 0.0]
     place: Any = None
     mean: dict[str, Tensor] = {}
@@ -355,6 +360,11 @@ def fit(
             mean,
             accelerator.process_index,
         )
+        if lacking := {"step", "history", "seconds", "sums"} - saved.keys():
+            raise CheckpointError(
+                f"{checkpoint} does not say how far the training was: it has "
+                f"no {min(lacking)!r}; delete it to start afresh"
+            )
         start, history = saved["step"], saved["history"]
         spent, sums = saved["seconds"], saved["sums"]
         place = saved.get("place", start)
@@ -407,11 +417,11 @@ def fit(
                 )
                 sums = [0.0, 0.0, 0.0]
                 if (number := config.averaged(done)) > 0:
-                    _join(mean, model, number)
+                    _average(mean, model, number)
                 bar.set_postfix(loss=f"{row['loss']:.3f}")
             at_stop = done % checkpoint_every == 0 or done == last
             if checkpoint is not None and at_stop:
-                random = _random_states(accelerator, device)
+                random = random_states(accelerator, device)
                 progress_so_far = {
                     "step": done,
                     "history": history,
@@ -457,16 +467,6 @@ def _precision(name: str | None) -> str:
     return name
 
 
-def _seed(config: TrainingConfig, step: int, process: int) -> None:
-    """Random numbers for a process that has no state of its own yet."""
-    if process == 0:
-        torch.manual_seed(config.seed)
-        return
-    text = f"seed {config.seed}, step {step}, process {process}"
-    digest = hashlib.sha256(text.encode()).digest()
-    torch.manual_seed(int.from_bytes(digest[:4], "big"))
-
-
 def _check_agreement(accelerator: Any, start: int, task: str) -> None:
     """Processes that read other files would wait for each other for ever."""
     own = torch.tensor([[start, int(task[:15] or "0", 16)]])
@@ -499,12 +499,12 @@ def _evaluated(
     if evaluate is None:
         return {}
     device = next(model.parameters()).device
-    random = _random_state(device)
+    random = random_state(device)
     try:
         with evaluation_mode(model):
             scores = evaluate(model)
     finally:
-        _set_random_state(random, 0, device)
+        set_random_state(random, 0, device)
     if taken := MEASURED & scores.keys():
         raise ValueError(
             f"evaluate returns {sorted(taken)}, which the history has already "
@@ -517,7 +517,7 @@ def _evaluated(
     }
 
 
-def _join(mean: dict[str, Tensor], model: nn.Module, number: int) -> None:
+def _average(mean: dict[str, Tensor], model: nn.Module, number: int) -> None:
     """Take a model's weights into a mean, as the `number`-th in it."""
     for name, weight in model.state_dict().items():
         weight = weight.cpu()
@@ -640,173 +640,3 @@ def _check_finite(
             f"{config.rate(step):.2g}) or clip_norm (now {config.clip_norm}) "
             "usually helps; check the data for very long sentences too"
         )
-
-
-def save_checkpoint(
-    path: Path | str,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    config: TrainingConfig,
-    progress: dict[str, Any],
-    task: str = "",
-    mean: dict[str, Tensor] | None = None,
-    random: dict[str, Tensor] | None = None,
-) -> None:
-    """Keep everything that the next step depends on.
-
-    `task` names the data and architecture; loading asks for the same. `mean`
-    is the mean of weights so far, `random` the random states of all
-    processes; by default this process is the only one, and its state that of
-    the CPU and of the model's device.
-    """
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    for i, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
-            tensors[f"optimizer.{i}.{name}"] = value
-    for name, tensor in (mean or {}).items():
-        tensors[f"mean.{name}"] = tensor
-    if random is None:
-        random = _random_state(next(model.parameters()).device)
-    tensors |= random
-    about = {"config": asdict(config), "progress": progress, "task": task}
-    save_tensors(path, tensors, about)
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    """The random state of this process, under its names in a checkpoint.
-
-    It is that of the CPU, which orders the data, and that of `device`, on
-    which dropout draws.
-    """
-    state = {"rng.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["rng.cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        state["rng.mps"] = torch.mps.get_rng_state()
-    return state
-
-
-def _random_states(
-    accelerator: Any, device: torch.device
-) -> dict[str, Tensor]:
-    """Those of all processes; behind the first the names have a number."""
-    return {
-        name + (f".{process}" if process else ""): state
-        for name, own in _random_state(device).items()
-        for process, state in enumerate(
-            accelerator.gather(own[None].to(device)).cpu()
-        )
-    }
-
-
-def _set_random_state(
-    tensors: dict[str, Tensor], process: int, device: torch.device
-) -> bool:
-    """Go on from this process' state in a checkpoint, if it has one."""
-    ending = f".{process}" if process else ""
-    if "rng.cpu" + ending not in tensors:
-        return False
-    torch.set_rng_state(tensors["rng.cpu" + ending])
-    own = tensors.get(f"rng.{device.type}{ending}")
-    if device.type == "cuda" and own is not None:
-        torch.cuda.set_rng_state(own, device)
-    elif device.type == "mps" and own is not None:
-        torch.mps.set_rng_state(own)
-    return True
-
-
-def load_checkpoint(
-    path: Path | str,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    config: TrainingConfig,
-    task: str = "",
-    mean: dict[str, Tensor] | None = None,
-    process: int = 0,
-) -> dict[str, Any]:
-    """Put model, optimizer and random state back as they were saved.
-
-    `mean` is filled with the mean of weights so far. `process` says whose
-    random state is wanted; a process that was not there gets a new one.
-
-    Returns:
-        The `progress` that `save_checkpoint` was given.
-
-    Raises:
-        CheckpointError: if the file is damaged, of another configuration,
-            task or model. Model and optimizer are then as they were.
-    """
-    tensors, about = load_tensors(path)
-    if not {"config", "progress", "task"} <= about.keys():
-        raise CheckpointError(
-            f"{path} holds weights alone, not the state of a training; give "
-            "another file to keep the checkpoint in"
-        )
-    advice = "Give the same to resume, or delete the file to start afresh"
-    if about["config"] != asdict(config):
-        changed = [
-            f"{name} was {about['config'].get(name)!r}, now {value!r}"
-            for name, value in asdict(config).items()
-            if about["config"].get(name) != value
-        ]
-        raise CheckpointError(
-            f"{path} is of another training: {'; '.join(changed)}. {advice}"
-        )
-    weights, moments = _split(tensors)
-    check_weights(path, model, weights)
-    if about["task"] != task:
-        raise CheckpointError(
-            f"{path} is of a training on other sentence pairs or other "
-            f"spellings of them, or with another architecture. {advice}"
-        )
-    if "rng.cpu" not in tensors or not _moments_fit(moments, model):
-        raise CheckpointError(
-            f"{path} lacks a part of the optimizer's or the random state; "
-            "delete it to start afresh"
-        )
-    model.load_state_dict(weights)
-    if mean is not None:
-        mean |= {
-            name.removeprefix("mean."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("mean.")
-        }
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    device = next(model.parameters()).device
-    if not _set_random_state(tensors, process, device):
-        _seed(config, about["progress"]["step"], process)
-    return about["progress"]
-
-
-def _moments_fit(
-    moments: dict[int, dict[str, Tensor]], model: nn.Module
-) -> bool:
-    """Whether Adam's state is there, with the shapes of the parameters.
-
-    A parameter that never had a gradient has no state.
-    """
-    shapes = dict(enumerate(p.shape for p in model.parameters()))
-    expected = {"step", "exp_avg", "exp_avg_sq"}
-    return bool(moments) and all(
-        state.keys() == expected
-        and state["exp_avg"].shape == shapes.get(i)
-        and state["exp_avg_sq"].shape == shapes.get(i)
-        for i, state in moments.items()
-    )
-
-
-def _split(
-    tensors: dict[str, Tensor],
-) -> tuple[dict[str, Tensor], dict[int, dict[str, Tensor]]]:
-    """Separate a checkpoint's weights from the optimizer's moments."""
-    weights: dict[str, Tensor] = {}
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        kind, _, rest = name.partition(".")
-        if kind == "model":
-            weights[rest] = tensor
-        elif kind == "optimizer":
-            i, _, moment = rest.partition(".")
-            moments.setdefault(int(i), {})[moment] = tensor
-    return weights, moments

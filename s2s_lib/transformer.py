@@ -501,8 +501,8 @@ class TransformerEncoder(nn.Module):
         """The top layer's vectors, 0 on padding, and weights to `watch`.
 
         Raises:
-            ValueError: if a row of `mask` is empty, or has padding before
-                or between its tokens.
+            TypeError, ValueError: see `check_source_mask`; and ValueError
+                if a source has more positions than are learned.
         """
         check_source_mask(mask)
         positions = _from(0, source)
@@ -574,7 +574,12 @@ class TransformerModel(nn.Module):
         source: Int[Tensor, "batch source_steps"],
         source_mask: Bool[Tensor, "batch source_steps"],
     ) -> TransformerMemory:
-        """Read the sources. Call it once per batch of sentences."""
+        """Read the sources. Call it once per batch of sentences.
+
+        Raises:
+            TypeError, ValueError: see `batches.check_source_mask`; and
+                ValueError if a source has more positions than are learned.
+        """
         states, _ = self.encoder(source, source_mask)
         return TransformerMemory(
             self.encoder.state_mask(source_mask),
@@ -619,6 +624,10 @@ class TransformerModel(nn.Module):
         """Teacher forcing: logits of all steps, and weights over the source.
 
         The weights are the mean over the heads of `config.weights_layer`.
+
+        Raises:
+            ValueError: if there are not as many targets as sources, or more
+                positions than are learned.
         """
         hidden, weights = self.hidden(memory, target_in)
         return self.output(hidden), weights
@@ -701,8 +710,8 @@ class DecoderOnlyModel(nn.Module):
         """Read the sources, each as the beginning of a text.
 
         Raises:
-            ValueError: if a row of the mask is empty, or has padding before
-                or between its tokens.
+            TypeError, ValueError: see `check_source_mask`; and ValueError
+                if a source has more positions than are learned.
         """
         check_source_mask(source_mask)
         steps = source.shape[1]

@@ -12,6 +12,11 @@ def code_of(cell: NotebookNode) -> str:
     """Give the cell's Python, with IPython's magic lines as `pass`."""
     if cell.source.lstrip().startswith("%%"):
         return ""
+    try:
+        ast.parse(cell.source)
+        return cell.source  # a line may begin with the operator %
+    except SyntaxError:
+        pass
     return MAGIC.sub(r"\1pass", cell.source)
 
 
@@ -49,10 +54,15 @@ def can_fail(cell: NotebookNode) -> dict[str, bool]:
     """Give each assert of the cell, as text, and whether it can fail.
 
     An assert in a function that the cell defines and does not call is not
-    counted: it did not run here.
+    counted: it did not run here. Of equal ones the one that can fail counts.
     """
     tree = ast.parse(code_of(cell))
-    called = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    called = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            called.add(node.id)
+        if isinstance(node, ast.Attribute):  # a method
+            called.add(node.attr)
     verdicts: dict[str, bool] = {}
 
     def visit(node: ast.AST, runs: bool) -> None:
@@ -61,9 +71,10 @@ def can_fail(cell: NotebookNode) -> dict[str, bool]:
         if isinstance(node, ast.If) and is_vacuous(node.test):
             runs = False
         if isinstance(node, ast.Assert):
-            verdicts[ast.unparse(node)] = runs and not is_vacuous(node.test)
-            if not runs and not is_vacuous(node.test):
-                del verdicts[ast.unparse(node)]
+            text, vacuous = ast.unparse(node), is_vacuous(node.test)
+            if runs or vacuous:
+                counts = verdicts.get(text, False)
+                verdicts[text] = counts or (runs and not vacuous)
         for child in ast.iter_child_nodes(node):
             visit(child, runs)
 

@@ -5,14 +5,12 @@ draw the lengths of a corpus that it cannot ship. It needs the corpus: it is
 read from `S2S_DATA_DIR`, or downloaded, as in `s2s_lib.corpora`.
 """
 
-import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 
 from s2s_lib import corpora
 from s2s_lib.grammar import SentencePair
-from s2s_lib.recipes import results_dir
+from tools.counting import heading, write
 
 LONG = 30  # a long sentence has more source tokens than this
 
@@ -29,33 +27,22 @@ def count(pairs: Sequence[SentencePair]) -> dict[str, object]:
     }
 
 
-def lengths(name: str, pair: str | None = None) -> dict[str, object]:
-    """The content of the file: the three splits of a corpus, counted."""
+def lengths(
+    name: str, pair: str | None = None
+) -> tuple[corpora.ParallelCorpus, dict[str, object]]:
+    """A corpus, and the content of its file: the three splits, counted."""
     corpus = corpora.load(name, pair=pair)
-    return {
-        "command": f"python -m tools.corpus_lengths {name}"
-        + (f" --pair {pair}" if pair else ""),
-        "corpus": corpus.name,
-        "source_language": corpus.source_language,
-        "target_language": corpus.target_language,
-        "corpus_fingerprint": corpus.fingerprint(),
-        "splits": {
-            split: count(getattr(corpus, split))
-            for split in ("train", "valid", "test")
-        },
+    splits = {
+        split: count(getattr(corpus, split))
+        for split in ("train", "valid", "test")
     }
+    about = heading("corpus_lengths", name, pair, corpus)
+    return corpus, about | {"splits": splits}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the file of one corpus."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="a name that s2s_lib.corpora.load knows")
-    parser.add_argument("--pair", help="languages, such as en-fr")
-    options = parser.parse_args(arguments)
-    found = lengths(options.name, options.pair)
-    path = results_dir() / f"{found['corpus']}-lengths.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(path)
+    write(lengths, "lengths", __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from typing import Any
 from s2s_lib import evaluation, models, recipes
 from s2s_lib.corpora import ParallelCorpus
 from s2s_lib.grammar import SentencePair, generate
-from s2s_lib.metrics import bleu
 from s2s_lib.pairs import (
     back_translated,
     mispaired,
@@ -31,7 +30,6 @@ from s2s_lib.pairs import (
     turned,
     untranslated,
 )
-from s2s_lib.vocab import detokenize
 
 SEEDS = range(4)
 SHORT = 7  # tokens of a source that is called short; the longest have 12
@@ -206,10 +204,8 @@ def measure(
 
 
 def _bleu(scored: Sequence[tuple[list[str], SentencePair]]) -> float:
-    return bleu(
-        [detokenize(output) for output, _ in scored],
-        [pair.target_sentence for _, pair in scored],
-    ).score
+    outputs, pairs = zip(*scored, strict=True)
+    return evaluation.corpus_bleu(outputs, pairs).score
 
 
 def known_share(pairs: Pairs, corpus: ParallelCorpus) -> float:
@@ -260,6 +256,7 @@ def main(seeds: Sequence[int]) -> None:
         "recipe": asdict(RECIPE),
     }
     path = recipes.results_dir() / "data-quality.json"
+    _kept(path, about)  # refused now rather than after a training
     for seed in seeds:
         found = {}
         for name, make, recipe in conditions(corpus, seed):
@@ -271,12 +268,9 @@ def main(seeds: Sequence[int]) -> None:
                 found[name]["examples"] = examples(pairs[FEW:], corpus)
             print(seed, name, f"{found[name]['bleu']:.1f}", flush=True)
         kept = _kept(path, about)
-        kept[str(seed)] = recipes.rounded(found)
+        kept[str(seed)] = found
         kept = {key: kept[key] for key in sorted(kept, key=int)}
-        text = json.dumps(
-            about | {"seeds": kept}, indent=1, ensure_ascii=False
-        )
-        path.write_text(text + "\n", encoding="utf-8")
+        recipes.write_results(path.stem, about | {"seeds": kept})
     print(path)
 
 

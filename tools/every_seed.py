@@ -10,7 +10,6 @@ cache are trained first.
 import argparse
 import contextlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ def measure(path: Path, seeds: int) -> dict[str, Any]:
         found.append(names["kept"])
     return {
         "command": f"python -m tools.every_seed {path.name[:2]}",
-        "seeds": recipes.rounded(found),
+        "seeds": found,
     }
 
 
@@ -57,10 +56,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("chapter", help="its two digits")
     (path,) = chapters(parser.parse_args().chapter)
-    target = recipes.results_dir() / f"chapter-{path.name[:2]}.json"
-    text = json.dumps(measure(path, SEEDS), indent=1, ensure_ascii=False)
-    target.write_text(text + "\n", encoding="utf-8")
-    print(target)
+    name = f"chapter-{path.name[:2]}"
+    print(recipes.write_results(name, measure(path, SEEDS)))
 
 
 if __name__ == "__main__":

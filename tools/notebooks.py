@@ -13,7 +13,11 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import (
+    CellExecutionError,
+    CellTimeoutError,
+    DeadKernelError,
+)
 from nbformat import NotebookNode
 
 from tools.environment import prepare
@@ -96,7 +100,7 @@ def refresh(path: Path) -> list[str]:
     """Execute one chapter and write it, or say why it was not written."""
     try:
         nb = execute(path)
-    except CellExecutionError as error:
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return [str(error)]
     found = faults(nb)
     if not found:

@@ -6,7 +6,6 @@ split. The test split is not looked at. By the best BLEU the rate of each
 recipe was chosen. Weights that are in the cache are not trained again.
 """
 
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -61,10 +60,7 @@ def measure(names: Sequence[str], rates: Sequence[float]) -> dict[str, Any]:
 
 def main() -> None:
     """Write the file."""
-    path = recipes.results_dir() / "rates.json"
-    found = recipes.rounded(measure(NAMES, RATES))
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(path)
+    print(recipes.write_results("rates", measure(NAMES, RATES)))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ reference has. Beside it, the words of the reference that the output lacks.
 Weights that are not in the cache are trained first.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 from s2s_lib import corpora, recipes
-from s2s_lib.metrics import bleu, repetitions
-from s2s_lib.vocab import detokenize
+from s2s_lib.evaluation import corpus_bleu
+from s2s_lib.metrics import repetitions
 
 NAMES = ("additive", "coverage", "additive-long", "additive-low-rate")
 SEEDS = 3
@@ -33,7 +32,6 @@ def measure(names: Sequence[str], seeds: int) -> dict[str, Any]:
     for name in names:
         corpus = recipes.corpus_of(recipes.RECIPES[name])
         sources = [pair.source for pair in corpus.test]
-        texts = [pair.target_sentence for pair in corpus.test]
         found[name] = []
         for seed in range(seeds):
             outputs = recipes.train(name, seed).translate(sources)
@@ -48,7 +46,7 @@ def measure(names: Sequence[str], seeds: int) -> dict[str, Any]:
                 lost = [(Counter(x) - Counter(y)).total() for x, y in group]
                 share.append(fmean(more))
                 lacking.append(sum(lost) / sum(len(x) for x, _ in group))
-            score = bleu([*map(detokenize, outputs)], texts).score
+            score = corpus_bleu(outputs, corpus.test).score
             found[name].append(
                 {
                     "seed": seed,
@@ -60,16 +58,13 @@ def measure(names: Sequence[str], seeds: int) -> dict[str, Any]:
     return {
         "command": "python -m tools.repetitions",
         "lengths": [list(bucket) for bucket in corpora.LENGTH_BUCKETS],
-        "recipes": recipes.rounded(found),
+        "recipes": found,
     }
 
 
 def main() -> None:
     """Write the file."""
-    path = recipes.results_dir() / "repetitions.json"
-    text = json.dumps(measure(NAMES, SEEDS), indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
-    print(path)
+    print(recipes.write_results("repetitions", measure(NAMES, SEEDS)))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ book cannot ship. It counts kinds of errors, scores the same translations in
 right and wrong ways, and quotes a few sentences.
 """
 
-import json
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -177,10 +176,7 @@ def main() -> None:
             set(chain.from_iterable(pair.target for pair in corpus.train)),
             corpus.target_language,
         )
-    path = recipes.results_dir() / "multi30k-errors.json"
-    text = json.dumps(recipes.rounded(found), indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
-    print(path)
+    print(recipes.write_results("multi30k-errors", found))
 
 
 def _results(name: str) -> list[dict[str, Any]]:

@@ -7,17 +7,17 @@ without one. The recipes must have one corpus.
 """
 
 import argparse
-import json
 from collections.abc import Collection, Sequence
 from itertools import chain
 from statistics import fmean
 from typing import Any
 
 from s2s_lib import recipes
+from s2s_lib.evaluation import corpus_bleu
 from s2s_lib.grammar import SentencePair
-from s2s_lib.metrics import bleu
 from s2s_lib.models import Trained
-from s2s_lib.vocab import SPECIALS, UNK, detokenize
+from s2s_lib.vocab import SPECIALS, UNK
+from tools.counting import stem_of
 
 UNKNOWN = SPECIALS[UNK]
 
@@ -30,7 +30,8 @@ def by_unknown(
     """Scores with and without source words that are not in `known`.
 
     Returns:
-        sentences and bleu, each with the keys with and without; words, the
+        sentences and bleu, each with the keys with and without (a BLEU of no
+        sentence is None); words, the
         share of the output words that hold an `<unk>`; holes, the share of
         the outputs that do.
     """
@@ -42,10 +43,11 @@ def by_unknown(
     return {
         "sentences": {name: len(group) for name, group in rows.items()},
         "bleu": {
-            name: bleu(
-                [detokenize(outputs[i]) for i in group],
-                [pairs[i].target_sentence for i in group],
+            name: corpus_bleu(
+                [outputs[i] for i in group], [pairs[i] for i in group]
             ).score
+            if group
+            else None
             for name, group in rows.items()
         },
         "words": fmean(UNKNOWN in word for words in outputs for word in words),
@@ -82,10 +84,7 @@ def write(models: dict[str, Trained]) -> None:
         "seed": 0,
         "models": {name: measure(model) for name, model in models.items()},
     }
-    path = recipes.results_dir() / f"{corpus.name}-unknown.json"
-    text = json.dumps(recipes.rounded(found), indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
-    print(path)
+    print(recipes.write_results(f"{stem_of(corpus)}-unknown", found))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,7 +7,6 @@ that a busy machine slows all alike; a time is the median over the turns.
 Memory is the most that tensors made by one update held at once.
 """
 
-import json
 import platform
 import statistics
 import time
@@ -70,16 +69,13 @@ def measure(names: Sequence[str], turns: int = TURNS) -> dict[str, Any]:
         f"{torch.backends.cpu.get_cpu_capability()}",
         "versions": {"torch": torch.__version__},
         "updates": UPDATES,
-        "recipes": recipes.rounded(found),
+        "recipes": found,
     }
 
 
 def main() -> None:
     """Write the file."""
-    path = recipes.results_dir() / "update-costs.json"
-    text = json.dumps(measure(NAMES), indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
-    print(path)
+    print(recipes.write_results("update-costs", measure(NAMES)))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ they do not know is counted on the validation split; nothing looks at the test
 split.
 """
 
-import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate, chain
@@ -19,9 +17,9 @@ from typing import Any
 
 from s2s_lib import corpora
 from s2s_lib.metrics import bleu
-from s2s_lib.recipes import results_dir, rounded
 from s2s_lib.subwords import SubwordVocabulary
 from s2s_lib.vocab import SPECIALS, UNK, Vocabulary, detokenize
+from tools.counting import heading, write
 
 POINTS = 60  # ranks at which counts are kept, evenly on a log scale
 MIN_COUNTS = (1, 2, 3, 5, 10)
@@ -150,22 +148,18 @@ def examples(
 
 
 def word_counts(
-    name: str, pair: str | None = None, corpus: Any = None
-) -> dict[str, Any]:
-    """The content of the file."""
+    name: str,
+    pair: str | None = None,
+    corpus: corpora.ParallelCorpus | None = None,
+) -> tuple[corpora.ParallelCorpus, dict[str, Any]]:
+    """A corpus, and the content of its file."""
     corpus = corpus or corpora.load(name, pair=pair)
     train, valid = (
         [[p.source for p in split], [p.target for p in split]]
         for split in (corpus.train, corpus.valid)
     )
     vocabs = vocabularies(train)
-    found = {
-        "command": f"python -m tools.word_counts {name}"
-        + (f" --pair {pair}" if pair else ""),
-        "corpus": corpus.name,
-        "source_language": corpus.source_language,
-        "target_language": corpus.target_language,
-        "corpus_fingerprint": corpus.fingerprint(),
+    return corpus, heading("word_counts", name, pair, corpus) | {
         "source": distribution(train[0], valid[0]),
         "target": distribution(train[1], valid[1]),
         "units": {
@@ -173,20 +167,11 @@ def word_counts(
         },
         "examples": examples(vocabs, train[0], valid[0]),
     }
-    return rounded(found)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the file of one corpus."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="a name that s2s_lib.corpora.load knows")
-    parser.add_argument("--pair", help="languages, such as en-fr")
-    options = parser.parse_args(arguments)
-    found = word_counts(options.name, options.pair)
-    path = results_dir() / f"{found['corpus']}-words.json"
-    text = json.dumps(found, indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
-    print(path)
+    write(word_counts, "words", __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ BREAKS = (
     Break(
         "the loss counts padding",
         "losses",
-        "logits[mask].float(), target[mask], label_smoothing",
-        "logits.flatten(0, 1).float(), target.flatten(), label_smoothing",
+        "logits[mask].to(wide), target[mask], label_smoothing",
+        "logits.flatten(0, 1).to(wide), target.flatten(), label_smoothing",
         ("training", "losses"),
     ),
     Break(
@@ -222,7 +222,7 @@ BREAKS = (
     ),
     Break(
         "a resumed training draws other random numbers",
-        "training",
+        "checkpoints",
         'torch.set_rng_state(tensors["rng.cpu" + ending])',
         "pass",
         ("training",),
@@ -321,7 +321,7 @@ BREAKS = (
     Break(
         "scaled by d, not by its root",
         "attention",
-        "return query @ keys.mT / math.sqrt(query.shape[-1])",
+        "return query / math.sqrt(query.shape[-1]) @ keys.mT",
         "return query @ keys.mT / query.shape[-1]",
         ("attention",),
     ),

@@ -230,6 +230,9 @@ REAL = [
     "for y in x:\n    assert y > 1",
     "def f(y):\n    assert y\nf(x)",
     "%matplotlib inline\nassert x > 1",
+    "assert x > 1\ndef f():\n    assert x > 1",
+    "class A:\n    def f(self):\n        assert self.x\nA().f()",
+    "x = (\n    a\n    % b\n)\nassert x > 1",
 ]
 UNREACHED = ["def f(y):\n    assert y > 1", "if False:\n    assert x > 1"]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.peers import import_d2l
-from s2s_lib import additive
+from s2s_lib import additive, attention
 from s2s_lib.attention import (
     SCORES,
     AdditiveScore,
@@ -281,6 +281,15 @@ def test_scaled_dot_attention_is_d2ls_and_torchs():
         q, k, v, attn_mask=mask
     )
     torch.testing.assert_close(context, torchs)
+
+
+def test_scaled_dot_products_fit_into_float16():
+    query = torch.full((1, 1, 64), 40.0, dtype=torch.float16)
+    keys = torch.cat([query, query - 1], 1)
+    energies = attention.scaled_dot_score(query, keys)
+    assert energies.tolist() == [[[12800.0, 12480.0]]]
+    _, weights = attend(query, keys, keys)
+    assert weights.tolist() == [[[1.0, 0.0]]]
 
 
 def everything(score, query, states):

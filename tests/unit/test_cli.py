@@ -1,5 +1,6 @@
 """The command line: what a user types, reads, pipes and interrupts."""
 
+import errno
 import json
 import math
 import os
@@ -940,6 +941,17 @@ def test_other_errors_are_not_hidden(run, taught, monkeypatch):
     monkeypatch.setattr(search, "n_best", fails)
     with pytest.raises(RuntimeError, match="mat1"):
         run("translate", "--model", taught, "one")
+
+
+def test_a_folder_that_may_not_be_entered(run, tsv, tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(cli, "temporary_of", denied)
+    command = ["train", "--corpus", tsv, "--steps", 1, *SMALL, *QUIET]
+    status, _, errors = run(*command, "--out", tmp_path / "m")
+    assert status == 2
+    assert "m cannot be written (Permission denied); give a file" in errors
 
 
 def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):

@@ -129,8 +129,27 @@ def test_another_seed_is_another_training(fits):
 def test_a_name_and_an_unknown_name(fits, tmp_path):
     recipes.train("tiny", progress=False)
     assert cached(tmp_path)[0].startswith("tiny-seed0-")
-    with pytest.raises(KeyError, match="'nope'; there are plain"):
+    with pytest.raises(ValueError, match="'nope'; there are plain"):
         recipes.train("nope")
+
+
+def test_random_numbers_go_on_as_before(fits):
+    """Whether the weights are trained or loaded."""
+    drawn = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(5)
+        recipes.train(TINY, seed, progress=False)
+        drawn.append(torch.rand(2))
+    assert len(fits) == 2
+    torch.manual_seed(5)
+    assert all(torch.equal(drawn[0], row) for row in [*drawn, torch.rand(2)])
+
+
+def test_code_is_what_it_does():
+    text = '''"""One."""\n\ndef f(x):  # two\n    """Three."""\n    return x'''
+    assert recipes._code(text) == recipes._code("def f( x ):\n  return x")
+    assert recipes._code(text) != recipes._code("def f(x):\n  return -x")
+    assert recipes._code("x = 'a'") != recipes._code("x = 'b'")
 
 
 def test_another_corpus_than_that_of_the_recipe(fits, tmp_path):
@@ -303,7 +322,7 @@ def test_the_fingerprint_changes_with_the_code(monkeypatch):
 
         def changed(self, *args, name=name, **kwargs):
             text = read(self, *args, **kwargs)
-            return text + "#" if self.name == f"{name}.py" else text
+            return text + "\nx = 1" if self.name == f"{name}.py" else text
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "read_text", changed)
@@ -312,13 +331,13 @@ def test_the_fingerprint_changes_with_the_code(monkeypatch):
 
 
 def test_the_code_in_the_fingerprint_is_complete():
-    """A module that training imports determines what it ends in.
+    """A module that training and scoring import determines what is kept.
 
-    But a recipe goes in by its settings, and a search changes no weight.
+    But a recipe goes in by its settings.
     """
     folder = Path(recipes.__file__).parent
-    left_out = {"catalogue", "search"}
-    todo, seen = {"training", "recurrent", "corpora", "models"}, set()
+    left_out = {"catalogue"}
+    todo, seen = {"training", "recurrent", "corpora", "evaluation"}, set()
     while todo:
         seen.add(name := todo.pop())
         tree = ast.parse((folder / f"{name}.py").read_text("utf-8"))
@@ -1067,13 +1086,15 @@ def small_captions():
     ],
     ids=["attention", "plain", "transformer"],
 )
-def test_pictures_are_captioned_and_scored(model, monkeypatch):
+@pytest.mark.parametrize("subwords", [0, 90])
+def test_pictures_are_captioned_and_scored(model, subwords, monkeypatch):
     corpus = small_captions()
     monkeypatch.setattr(corpora, "load", lambda name, pair=None: corpus)
     recipe = replace(
         TINY,
         model=replace(model, encoder="image"),
         corpus="captions",
+        subwords=subwords,
         training=replace(TINY.training, steps=2, evaluate_every=2),
     )
     trained = recipes.train(recipe, progress=False)
@@ -1095,6 +1116,10 @@ def test_pictures_are_captioned_and_scored(model, monkeypatch):
     )
     assert empty["exact_by_shapes"] == [0.0] * 4
     assert set(empty["word_accuracy"].values()) == {0.0}
+    if trained.recipe.model.attends:
+        for grid in evaluation.forced_weights(trained, corpus.test):
+            assert grid.shape[1] == captions.REGIONS
+            np.testing.assert_allclose(grid.sum(1), 1, atol=1e-5)
     assert found["loss"] == pytest.approx(math.log(metrics["perplexity"]))
     assert found["loss"] != found["wrong_picture_loss"]
     pointing = ("pointing", "wrong_picture_pointing", "shown_picture_pointing")

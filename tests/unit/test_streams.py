@@ -7,6 +7,7 @@ import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -307,6 +308,31 @@ def test_two_files_line_by_line(tmp_path):
     assert place == (1, 2) and last.target == ("0", "deux")
 
 
+@pytest.mark.parametrize(
+    ("sides", "names"),
+    [
+        ("*.en,*.fr", ["a.en", "b.en", "a.fr", "b.fr"]),
+        ("./en/*,fr/*", ["en/a", "fr/a", "en/b", "fr/b"]),
+        ("en-?.x,fr-[ab].x", ["en-a.x", "fr-a.x", "en-b.x", "fr-b.x"]),
+        ("**/*.en,**/*.fr", ["1/a.en", "2/a.en", "1/a.fr", "2/a.fr"]),
+    ],
+)
+def test_partners_have_what_the_pattern_stands_for(
+    sides, names, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("one\n")
+    assert len(Shards(sides).files) == 2
+    last = Path(max(name for name in names if "en" in name))
+    new = Path(str(last).replace("b", "c").replace("2", "3"))
+    new.parent.mkdir(exist_ok=True)
+    last.rename(new)
+    with pytest.raises(CorpusError, match=r"be read side by side, but the"):
+        Shards(sides.replace("[ab]", "[abc]"))
+
+
 def test_what_is_held_out_is_not_trained_on(tmp_path):
     folder = write_shards(tmp_path / "s", (100, 50))
     shards, valid = Shards.split(str(folder))
@@ -460,7 +486,14 @@ def test_train_on_a_stream(tmp_path, capsys, monkeypatch):
     assert cli.main(
         ["evaluate", "--model", str(out), "--corpus", str(valid)]
     ) == 0  # fmt: skip
+    shard = str(folder / "0.tsv")
+    evaluate = ["evaluate", "--model", str(out), "--corpus"]
+    assert cli.main([*evaluate, shard]) == 2
+    errors = capsys.readouterr().err
+    assert f"{shard} belongs to {folder}/*.tsv, the stream that" in errors
     # The model knows, whatever is on the disk today.
+    kept = Path(shutil.copy(shard, tmp_path)).rename(tmp_path / "kept.tsv")
+    assert cli.main([*evaluate, str(kept)]) == 0
     shutil.rmtree(folder)
     capsys.readouterr()
     trained = models.load(out)

@@ -6,6 +6,7 @@ dropout, scheduled sampling, ^C in the middle of a step and SIGKILL.
 
 import builtins
 import errno
+import inspect
 import math
 import os
 import pickle
@@ -25,17 +26,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from s2s_lib import storage, training
+from s2s_lib import checkpoints, storage, training
 from s2s_lib.batches import EncodedPair, PairList, collate
+from s2s_lib.checkpoints import load_checkpoint, save_checkpoint
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.storage import CheckpointError, load_tensors, save_tensors
 from s2s_lib.training import (
     TrainingConfig,
     TrainingError,
     fit,
-    load_checkpoint,
     masked_cross_entropy,
-    save_checkpoint,
     scheduled_logits,
     total_loss,
     updater,
@@ -534,7 +534,7 @@ def test_the_random_state_is_that_of_the_models_device(
     kept = {"rng.cpu", f"rng.{model.device.type}"}
     assert {name for name in tensors if name.startswith("rng")} == kept
     generators.clear()
-    assert training._set_random_state(tensors, 0, model.device)
+    assert checkpoints.set_random_state(tensors, 0, model.device)
     assert generators == put
     generators.clear()
     training._evaluated(model, lambda _: {"n": drawn.append(1) or 1.0})
@@ -1157,6 +1157,19 @@ def test_a_checkpoint_holds_all_that_the_next_step_needs(tmp_path):
     assert old["state"].keys() == new["state"].keys()
     for i in old["state"]:
         assert same(old["state"][i], new["state"][i])
+
+
+@pytest.mark.parametrize("progress", [{"step": 1}, {}, "x"])
+def test_a_checkpoint_without_its_progress_is_refused(tmp_path, progress):
+    model, path = make_model(), tmp_path / "c"
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    update_once(model, collate(make_pairs(4)), optimizer)
+    task = training._task(model, PairList(make_pairs()))
+    write = inspect.unwrap(save_checkpoint)  # any progress will do
+    write(path, model, optimizer, CONFIG, progress, task)
+    told = r"does not say how far|holds weights alone"
+    with pytest.raises(CheckpointError, match=told):
+        fit(model, make_pairs(), CONFIG, checkpoint=path, progress=False)
 
 
 def test_writing_a_checkpoint_is_quick(tmp_path):

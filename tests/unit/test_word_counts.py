@@ -13,6 +13,7 @@ from s2s_lib.grammar import SentencePair, generate
 from s2s_lib.recipes import rounded
 from s2s_lib.subwords import WORD_START, SubwordVocabulary
 from s2s_lib.vocab import Vocabulary
+from tools.counting import stem_of
 from tools.unknown_words import by_unknown
 from tools.word_counts import (
     POINTS,
@@ -109,6 +110,23 @@ def test_vocabularies_are_those_of_their_names(small):
     shown = examples(found, small[0], [["cat", "zeppelin"], ["the", "zebu"]])
     assert [row["word"] for row in shown] == ["zebu", "zeppelin"]
     assert "".join(shown[0]["characters"]) == WORD_START + "zebu"
+
+
+def test_no_sentence_has_no_score():
+    pair = SentencePair(("b",), ("b",))
+    found = by_unknown([["b"]], [pair], {"b"})
+    assert found["sentences"] == {"with": 0, "without": 1}
+    assert found["bleu"]["with"] is None
+
+
+def test_files_about_a_corpus_have_names_of_their_own():
+    def stem(name, *languages):
+        return stem_of(corpora.ParallelCorpus(name, *languages, [], [], []))
+
+    assert stem("multi30k", "en", "fr") == "multi30k"
+    assert stem("multi30k", "en", "de") == "multi30k-en-de"
+    assert stem("/a/b.tsv", "en", "fr") == "b.tsv"
+    assert stem("a/b.en,a/b.fr", "en", "fr") == "b.en"
 
 
 def test_scores_with_and_without_unknown_words():

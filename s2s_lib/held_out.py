@@ -1,0 +1,126 @@
+"""Which sentence pairs a trained model may be scored on, and which not.
+
+A score on sentences of the training says nothing. So a model is scored on the
+test part of its corpus only where that is the corpus that it was trained on,
+wherever the files lie today, and never on a file of a stream that it read.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from s2s_lib import corpora, recipes, streams
+from s2s_lib.catalogue import Recipe
+from s2s_lib.grammar import SentencePair
+from s2s_lib.models import Trained
+
+# So begins the fingerprint, in a model, of a corpus that was streamed.
+STREAMED = "stream:"
+
+
+def _corpus_key(recipe: Recipe) -> tuple[list[Any], str | None]:
+    """What two recipes on the same corpus share; files have any pair."""
+    if recipe.corpus in corpora.NAMES:
+        return [recipe.corpus], recipe.pair
+    sides = corpora.paths_of(recipe.corpus)
+    return [Path(side).resolve() for side in sides], None
+
+
+def _is_own(recipe: Recipe, own: Recipe) -> bool:
+    """Whether a recipe has the corpus of a model, be it in another place."""
+    if _corpus_key(recipe) == _corpus_key(own):
+        return True
+    if {recipe.corpus, own.corpus} & set(corpora.NAMES) or _is_here(own):
+        return False
+    here, gone = (
+        [Path(side).name for side in corpora.paths_of(one.corpus)]
+        for one in (recipe, own)
+    )
+    return here == gone
+
+
+def _is_here(recipe: Recipe) -> bool:
+    sides = corpora.paths_of(recipe.corpus)
+    return recipe.corpus in corpora.NAMES or all(map(os.path.exists, sides))
+
+
+def _was_streamed(trained: Trained) -> bool:
+    """What the model says; those of older versions may only have the name."""
+    known = trained.corpus_fingerprint.startswith(STREAMED)
+    name = trained.recipe.corpus
+    return known or (not os.path.isabs(name) and streams.is_sharded(name))
+
+
+def _refuse_shards(name: str, trained: Trained) -> None:
+    """A file of the stream that a model was trained on is no test for it."""
+    stream = trained.recipe.corpus
+    if not _was_streamed(trained):
+        return
+    try:
+        shards = streams.Shards(stream).files
+    except corpora.CorpusError:  # they are no longer there
+        return
+    seen = {path.resolve() for sides in shards for path in sides}
+    if seen & {Path(side).resolve() for side in corpora.paths_of(name)}:
+        raise ValueError(
+            f"{name} belongs to {stream}, the stream that this model was "
+            "trained on, and so holds sentences of the training; give --test "
+            "FILE with sentences that the model has not seen"
+        )
+
+
+def pairs_to_score(
+    trained: Trained,
+    split: str,
+    corpus: str | None = None,
+    languages: str | None = None,
+) -> tuple[str, list[SentencePair], str | None]:
+    """The pairs of a split, by default of the model's own corpus.
+
+    Args:
+        split: "train", "valid" or "test".
+        corpus, languages: what the options --corpus and --pair name.
+
+    Returns:
+        The name of the corpus, the pairs and, if it is one of real sentences,
+        the target language.
+
+    Raises:
+        CorpusError: if the corpus cannot be loaded.
+        ValueError: if the model may have been trained on these pairs, or its
+            corpus is not here.
+    """
+    recipe = trained.recipe
+    if corpus:
+        _refuse_shards(corpus, trained)
+        named = replace(recipe, corpus=corpus)
+        own = _is_own(named, recipe)
+        recipe = replace(
+            named, pair=languages or (recipe.pair if own else None)
+        )
+    elif _was_streamed(trained):
+        raise ValueError(
+            f"this model was trained on a stream, {recipe.corpus}, which has "
+            "no test part; give --test FILE.tsv"
+        )
+    elif not _is_here(recipe):
+        raise ValueError(
+            f"this model was trained on {recipe.corpus}, which is not here; "
+            "say where it is with --corpus, or give --test FILE"
+        )
+    elif languages:
+        recipe = replace(recipe, pair=languages)
+    found = recipes.corpus_of(recipe)
+    known = trained.corpus_fingerprint
+    own = _is_own(recipe, trained.recipe)
+    if own and known and known != found.fingerprint():
+        raise ValueError(
+            f"the sentences of {found.name} are not those that this model "
+            "was trained on (the file has changed since, or how the library "
+            "finds its words): its test part may hold sentences of the "
+            "training. Bring the old one back, or give --test FILE with "
+            "sentences that the model has not seen"
+        )
+    language = found.target_language if found.name in recipes.REAL else None
+    return found.name, getattr(found, split), language
