@@ -19,6 +19,9 @@ from s2s_lib.storage import (
     save_tensors,
 )
 
+# What `progress` has at least.
+PROGRESS = {"step", "history", "seconds", "sums"}
+
 
 def seed_process(seed: int, step: int, process: int) -> None:
     """Random numbers for a process that has no state of its own yet."""
@@ -130,6 +133,11 @@ def load_checkpoint(
         raise CheckpointError(
             f"{path} holds weights alone, not the state of a training; give "
             "another file to keep the checkpoint in"
+        )
+    if lacking := PROGRESS - about["progress"].keys():
+        raise CheckpointError(
+            f"{path} does not say how far the training was: it has no "
+            f"{min(lacking)!r}; delete it to start afresh"
         )
     advice = "Give the same to resume, or delete the file to start afresh"
     if about["config"] != asdict(config):

@@ -2,10 +2,12 @@
 
 A score on sentences of the training says nothing. So a model is scored on the
 test part of its corpus only where that is the corpus that it was trained on,
-wherever the files lie today, and never on a file of a stream that it read.
+wherever the files lie today, and not on a file of a stream that still lies
+where the model read it. (A copy of such a file is not recognised.)
 """
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,14 +56,12 @@ def _was_streamed(trained: Trained) -> bool:
 
 def _refuse_shards(name: str, trained: Trained) -> None:
     """A file of the stream that a model was trained on is no test for it."""
-    stream = trained.recipe.corpus
     if not _was_streamed(trained):
         return
-    try:
-        shards = streams.Shards(stream).files
-    except corpora.CorpusError:  # they are no longer there
-        return
-    seen = {path.resolve() for sides in shards for path in sides}
+    stream, seen = trained.recipe.corpus, set()
+    for side in corpora.paths_of(stream):
+        with suppress(corpora.CorpusError):  # they are no longer there
+            seen |= {path.resolve() for path in streams.matches(side)}
     if seen & {Path(side).resolve() for side in corpora.paths_of(name)}:
         raise ValueError(
             f"{name} belongs to {stream}, the stream that this model was "

@@ -88,7 +88,7 @@ def _code(text: str) -> str:
         owner = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         if owner and ast.get_docstring(node) is not None:
             del node.body[0]
-    return ast.dump(tree)
+    return ast.unparse(tree)  # as all versions of Python write it
 
 
 # The caller's random numbers go on alike, whether it trains or loads.

@@ -66,7 +66,7 @@ class Shards:
 
     def __init__(self, name: str, held_out: int = 0):
         self.name, self.held_out = name, held_out
-        sides = [_matches(side) for side in corpora.paths_of(name)]
+        sides = [matches(side) for side in corpora.paths_of(name)]
         if len(sides) > 2 or len({len(side) for side in sides}) > 1:
             raise CorpusError(
                 f"{name}: {' and '.join(str(len(side)) for side in sides)} "
@@ -244,11 +244,14 @@ def _buffer_generator(
     return torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
 
 
-def _matches(side: str) -> list[Path]:
+def matches(side: str) -> list[Path]:
     """The files of a folder or a pattern, in the order of their names.
 
     Hidden ones, such as `._a.tsv`, are left out of a folder, as a pattern
     leaves them out.
+
+    Raises:
+        CorpusError: if there is none.
     """
     if Path(side).is_dir():
         found = [
@@ -281,12 +284,19 @@ def _check_partners(name: str, files: Sequence[Sequence[Path]]) -> None:
             )
 
 
-def _stood_for(pattern: str, path: Path) -> str:
-    """What a path has where the pattern has wildcards, and between them."""
-    pattern = str(Path(pattern))  # without "./", as the path is
-    before = re.split(r"[*?[]", pattern)[0]
-    behind = re.split(r"[*?\]]", pattern)[-1]
-    return str(path).removeprefix(before).removesuffix(behind)
+_WILD = re.compile(r"(\*\*/|\*+|\?|\[!?\]?[^]]*\])")
+
+
+def _stood_for(pattern: str, path: Path) -> list[str]:
+    """What each wildcard of a pattern, or a folder, stands for in a path."""
+    if Path(pattern).is_dir():
+        return [path.name]
+    rules = {"**/": "((?:.*/)?)", "**": "(.*)", "*": "([^/]*)"}
+    parts = _WILD.split(str(Path(pattern)))  # without "./", as the path is
+    for i, part in enumerate(parts):  # every other one is a wildcard
+        parts[i] = rules.get(part, "([^/])") if i % 2 else re.escape(part)
+    found = re.fullmatch("".join(parts), str(path))
+    return list(found.groups()) if found else [str(path)]
 
 
 def _rows(

@@ -42,7 +42,6 @@ from s2s_lib.checkpoints import (
 from s2s_lib.hard import reinforce_loss
 from s2s_lib.losses import batch_loss, masked_cross_entropy
 from s2s_lib.modes import evaluation_mode
-from s2s_lib.storage import CheckpointError
 
 OBJECTIVES = (
     "likelihood", "reinforce", "reinforce_mean", "reinforce_none"
@@ -360,11 +359,6 @@ def fit(
             mean,
             accelerator.process_index,
         )
-        if lacking := {"step", "history", "seconds", "sums"} - saved.keys():
-            raise CheckpointError(
-                f"{checkpoint} does not say how far the training was: it has "
-                f"no {min(lacking)!r}; delete it to start afresh"
-            )
         start, history = saved["step"], saved["history"]
         spent, sums = saved["seconds"], saved["sums"]
         place = saved.get("place", start)

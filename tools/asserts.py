@@ -57,17 +57,15 @@ def can_fail(cell: NotebookNode) -> dict[str, bool]:
     counted: it did not run here. Of equal ones the one that can fail counts.
     """
     tree = ast.parse(code_of(cell))
-    called = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            called.add(node.id)
-        if isinstance(node, ast.Attribute):  # a method
-            called.add(node.attr)
+    nodes = list(ast.walk(tree))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+    methods = {node.attr for node in calls if isinstance(node, ast.Attribute)}
     verdicts: dict[str, bool] = {}
 
-    def visit(node: ast.AST, runs: bool) -> None:
+    def visit(node: ast.AST, runs: bool, in_class: bool = False) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            runs = runs and node.name in called
+            runs = runs and node.name in (methods if in_class else names)
         if isinstance(node, ast.If) and is_vacuous(node.test):
             runs = False
         if isinstance(node, ast.Assert):
@@ -76,7 +74,7 @@ def can_fail(cell: NotebookNode) -> dict[str, bool]:
                 counts = verdicts.get(text, False)
                 verdicts[text] = counts or (runs and not vacuous)
         for child in ast.iter_child_nodes(node):
-            visit(child, runs)
+            visit(child, runs, isinstance(node, ast.ClassDef))
 
     visit(tree, True)
     return verdicts

@@ -12,7 +12,11 @@ USUAL = "en-fr"  # the languages that a file's name does not say
 
 
 def stem_of(corpus: ParallelCorpus) -> str:
-    """How the files about a corpus begin: each has its own."""
+    """How the files about a corpus begin.
+
+    With its name, without folders, and its languages where they are not
+    `USUAL`.
+    """
     pair = f"{corpus.source_language}-{corpus.target_language}"
     name = Path(corpus.name.partition(",")[0]).name  # of files, without folder
     return name if pair == USUAL else f"{name}-{pair}"

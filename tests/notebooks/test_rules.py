@@ -234,7 +234,13 @@ REAL = [
     "class A:\n    def f(self):\n        assert self.x\nA().f()",
     "x = (\n    a\n    % b\n)\nassert x > 1",
 ]
-UNREACHED = ["def f(y):\n    assert y > 1", "if False:\n    assert x > 1"]
+UNREACHED = [
+    "def f(y):\n    assert y > 1",
+    "def f(y):\n    assert y > 1\nbox.f",
+    "def f(y):\n    assert y > 1\nbox.f(2)",
+    "class A:\n    def f(self):\n        assert self.x\nf(A())",
+    "if False:\n    assert x > 1",
+]
 
 
 @pytest.mark.parametrize("text", VACUOUS)

@@ -1,6 +1,7 @@
 """Recipes, models, what is measured of them; the cache, results files."""
 
 import ast
+import errno
 import json
 import math
 import shutil
@@ -143,6 +144,22 @@ def test_random_numbers_go_on_as_before(fits):
     assert len(fits) == 2
     torch.manual_seed(5)
     assert all(torch.equal(drawn[0], row) for row in [*drawn, torch.rand(2)])
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "results_dir", lambda: tmp_path / "r")
+    path = recipes.write_results("a.b-c", {"x": 1 / 3, "y": math.nan})
+    assert path == tmp_path / "r/a.b-c.json"
+    assert json.loads(path.read_text()) == {"x": 0.333333, "y": None}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(recipes.os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        recipes.write_results("a.b-c", {"x": 2})
+    assert [*path.parent.iterdir()] == [path]
+    assert '"x": 0.333333' in path.read_text()
 
 
 def test_code_is_what_it_does():

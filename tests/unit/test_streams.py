@@ -315,6 +315,14 @@ def test_two_files_line_by_line(tmp_path):
         ("./en/*,fr/*", ["en/a", "fr/a", "en/b", "fr/b"]),
         ("en-?.x,fr-[ab].x", ["en-a.x", "fr-a.x", "en-b.x", "fr-b.x"]),
         ("**/*.en,**/*.fr", ["1/a.en", "2/a.en", "1/a.fr", "2/a.fr"]),
+        (
+            "d/*/en/*,d/*/fr/*",
+            ["d/1/en/a", "d/1/fr/a", "d/2/en/a", "d/2/fr/a"],
+        ),
+        (
+            "*-en-*.x,*-fr-*.x",
+            ["1-en-a.x", "1-fr-a.x", "1-en-b.x", "1-fr-b.x"],
+        ),
     ],
 )
 def test_partners_have_what_the_pattern_stands_for(
@@ -322,12 +330,12 @@ def test_partners_have_what_the_pattern_stands_for(
 ):
     monkeypatch.chdir(tmp_path)
     for name in names:
-        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text("one\n")
     assert len(Shards(sides).files) == 2
     last = Path(max(name for name in names if "en" in name))
     new = Path(str(last).replace("b", "c").replace("2", "3"))
-    new.parent.mkdir(exist_ok=True)
+    new.parent.mkdir(parents=True, exist_ok=True)
     last.rename(new)
     with pytest.raises(CorpusError, match=r"be read side by side, but the"):
         Shards(sides.replace("[ab]", "[abc]"))
@@ -491,9 +499,12 @@ def test_train_on_a_stream(tmp_path, capsys, monkeypatch):
     assert cli.main([*evaluate, shard]) == 2
     errors = capsys.readouterr().err
     assert f"{shard} belongs to {folder}/*.tsv, the stream that" in errors
-    # The model knows, whatever is on the disk today.
+    (folder / "more.tsv").write_text(line(3))
+    assert cli.main([*evaluate, shard]) == 2
+    # A copy is not recognised.
     kept = Path(shutil.copy(shard, tmp_path)).rename(tmp_path / "kept.tsv")
     assert cli.main([*evaluate, str(kept)]) == 0
+    # The model knows, whatever is on the disk today.
     shutil.rmtree(folder)
     capsys.readouterr()
     trained = models.load(out)

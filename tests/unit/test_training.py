@@ -1145,12 +1145,13 @@ def test_a_checkpoint_holds_all_that_the_next_step_needs(tmp_path):
     batch = collate(make_pairs(4))
     update_once(model, batch, optimizer)
     path = tmp_path / "c"
-    save_checkpoint(path, model, optimizer, CONFIG, {"step": 1}, "task")
+    so_far = {"step": 1, "history": [], "seconds": 2.0, "sums": [3.0]}
+    save_checkpoint(path, model, optimizer, CONFIG, so_far, "task")
     drawn = torch.rand(3)
     other = make_model(seed=7)
     fresh = torch.optim.Adam(other.parameters(), fused=True)
     progress = load_checkpoint(path, other, fresh, CONFIG, "task")
-    assert progress == {"step": 1}
+    assert progress == so_far
     assert torch.equal(torch.rand(3), drawn)
     assert same(copy_of(model), copy_of(other))
     old, new = optimizer.state_dict(), fresh.state_dict()
@@ -1168,8 +1169,10 @@ def test_a_checkpoint_without_its_progress_is_refused(tmp_path, progress):
     write = inspect.unwrap(save_checkpoint)  # any progress will do
     write(path, model, optimizer, CONFIG, progress, task)
     told = r"does not say how far|holds weights alone"
+    before = copy_of(model)
     with pytest.raises(CheckpointError, match=told):
         fit(model, make_pairs(), CONFIG, checkpoint=path, progress=False)
+    assert same(before, copy_of(model))
 
 
 def test_writing_a_checkpoint_is_quick(tmp_path):

@@ -119,7 +119,7 @@ def test_no_sentence_has_no_score():
     assert found["bleu"]["with"] is None
 
 
-def test_files_about_a_corpus_have_names_of_their_own():
+def test_how_files_about_a_corpus_begin():
     def stem(name, *languages):
         return stem_of(corpora.ParallelCorpus(name, *languages, [], [], []))
 
