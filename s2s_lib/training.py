@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,10 @@ def join(device: torch.device | str = "cpu") -> Any:
         from accelerate import Accelerator
 
     launched = "LOCAL_RANK" in os.environ
+    if launched:
+        # Imported after the processes have met, its defaults would hold their
+        # connection; its threads would live on, and may abort at the end.
+        import_module("torch.distributed.nn.functional")
     restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
     shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if launched and restarts and shared:

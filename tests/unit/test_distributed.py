@@ -221,13 +221,19 @@ def work(out):
 
 
 def command_line(out, model):
-    return cli.main(
+    status = cli.main(
         ["train", "--corpus", str(out / "corpus.tsv"), "--out", str(model),
          "--steps", "12", "--evaluate-every", "4", "--dropout", "0.3",
          "--embedding-size", "6", "--hidden-size", "8", "--batch-size", "8",
          "--checkpoint-every", "3", "--device", "cpu", "--accumulate", "2",
          "--precision", "float32"]
     )  # fmt: skip
+    # A thread that still waits when Python ends may abort the process.
+    threads = Path("/proc/self/task").glob("*/comm")
+    names = [path.read_text().strip() for path in threads]
+    file = out / f"{model.stem}-threads-{os.environ['RANK']}"
+    file.write_text("\n".join(names))
+    return status
 
 
 def accident(out):
@@ -279,6 +285,16 @@ def restarted(two):
     run = torchrun(folder, "accident", restarts=1)
     assert run.returncode == 0, run.stderr
     return folder / "restarted.model", run
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("name", ["never", "restarted"])
+def test_no_connection_is_left_at_the_end(name, two, restarted):
+    for process in range(2):
+        file = two[0] / f"{name}-threads-{process}"
+        names = file.read_text().splitlines()
+        assert names  # this one at least
+        assert not [n for n in names if "gloo" in n and "loop" in n], names
 
 
 def results(folder, name):
