@@ -48,7 +48,7 @@ book: $(STAMP) ## build the website in _build/html, warnings as errors
 serve: $(STAMP) ## serve the built website on a free port
 	@$(PYTHON) -m tools.serve
 
-test: $(STAMP) ## run every test: library, chapters, hygiene, website
+test: $(STAMP) ## run every test: library, chapters, form, website (JOBS=4)
 	@$(PYTHON) -m pytest --nbval --nbval-sanitize-with=tests/sanitize.cfg \
 		--nbval-cell-timeout=600 --numprocesses=$(JOBS) \
 		--no-loadscope-reorder $(PYTEST_ARGS)
@@ -62,17 +62,17 @@ lint: $(STAMP) ## formatting, lint and the other quick checks
 format: $(STAMP) ## let ruff format and mend what it can
 	@$(PYTHON) -m ruff check --fix --quiet . ; $(PYTHON) -m ruff format --quiet .
 
-bench: $(STAMP) ## measure the library against its peers
+bench: $(STAMP) ## measure the library beside its peers (hours; new tables)
 	@$(PYTHON) -m benchmarks
 
-mutants: $(STAMP) ## break the library on purpose; every break must be caught
+mutants: $(STAMP) ## break the library on purpose; all must be caught (hours)
 	@$(PYTHON) -m tests.mutants
 
 # PyTorch has vector code for several kinds of processors, and so has oneDNN,
 # which makes the large products of matrices; each kind rounds in its own way.
 # (Small products come from a third library, and stay.) Nothing trained before
 # may stand in for a training.
-rounding: $(STAMP) ## run the chapters with the rounding of other processors
+rounding: $(STAMP) ## run the chapters as other processors round (an hour or more)
 	@for kind in avx2:AVX2 default:SSE41; do \
 		cache=$$(mktemp -d) || exit 1; \
 		export ATEN_CPU_CAPABILITY=$${kind%:*} ONEDNN_MAX_CPU_ISA=$${kind#*:}; \

@@ -45,6 +45,7 @@ ARCHITECTURES = {
     "recurrent": RecurrentConfig,
     "transformer": TransformerConfig,
 }
+BLOCK = 512  # lines that `translate` reads before it answers
 STOPPED = 130  # what a shell reports for a command that ^C ended
 
 
@@ -547,7 +548,7 @@ def _translate(args: argparse.Namespace) -> int:
     # is answered line by line.
     typed = not args.text and sys.stdin is not None and sys.stdin.isatty()
     done = 0
-    for block in _blocks(lines, 1 if typed else 512):
+    for block in _blocks(lines, 1 if typed else BLOCK):
         # As in the corpora: e and its accent are one letter.
         block = [unicodedata.normalize("NFC", line) for line in block]
         sentences = [trained.source(tokenize(line)) for line in block]

@@ -35,6 +35,7 @@ def save_tensors(
     a process that was killed left half written is cleared away, if it ran on
     this machine: of others nobody knows here whether they still write. Others
     may read it as they may any new file (safetensors alone would forbid it).
+    A checksum goes with it, by which a damaged file is known.
 
     Raises:
         OSError: if it cannot be written; `path` is as it was.
@@ -56,7 +57,9 @@ def save_tensors(
         temporary.touch()
         mode = temporary.stat().st_mode
         try:
-            save_file(tensors, temporary, {"about": json.dumps(about)})
+            text = json.dumps(about)
+            told = {"about": text, "sha256": _digest(tensors, text)}
+            save_file(tensors, temporary, told)
         except SafetensorError as error:
             raise OSError(
                 f"{path} could not be written ({error}); is the disk full? "
@@ -69,6 +72,16 @@ def save_tensors(
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _digest(tensors: dict[str, Tensor], about: str) -> str:
+    """The checksum of a description and of each bit of the tensors."""
+    found = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        kind = f"{name} {tensor.dtype} {tuple(tensor.shape)}"
+        found.update(kind.encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def temporary_of(path: Path) -> Path:
@@ -110,11 +123,14 @@ def load_tensors(
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            about = dict(json.loads((file.metadata() or {})["about"]))
+            told = file.metadata() or {}
+            about = dict(json.loads(told["about"]))
             names = file.keys()
             # What get_tensor returns lies in the file, mapped into memory.
             tensors = {name: file.get_tensor(name).clone() for name in names}
-            return tensors, about
+        if told["sha256"] != _digest(tensors, told["about"]):
+            raise ValueError("its checksum is not that of its content")
+        return tensors, about
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is damaged or was not written by this library "

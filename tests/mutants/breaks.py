@@ -706,4 +706,18 @@ BREAKS = (
         'stem = f"{name}-seed{seed}-{fingerprint(recipe, seed)}"',
         ("recipes",),
     ),
+    Break(
+        "every process writes the checkpoint",
+        "training",
+        "                if main:\n                    save_checkpoint(",
+        "                if True:\n                    save_checkpoint(",
+        ("distributed",),
+    ),
+    Break(
+        "damaged weights are loaded",
+        "storage",
+        'if told["sha256"] != _digest(tensors, told["about"]):',
+        'if told["sha256"] is None:',
+        ("training",),
+    ),
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from s2s_lib import (
     cli,
@@ -25,6 +26,7 @@ from s2s_lib import (
     recipes,
     recurrent,
     search,
+    storage,
 )
 from s2s_lib.cli import main
 from s2s_lib.metrics import bleu
@@ -32,7 +34,7 @@ from s2s_lib.recurrent import RecurrentConfig
 from s2s_lib.storage import load_tensors, save_tensors
 from s2s_lib.training import TrainingConfig
 from s2s_lib.transformer import TransformerConfig
-from s2s_lib.vocab import detokenize, tokenize
+from s2s_lib.vocab import Vocabulary, detokenize, tokenize
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--embedding-size", "6", "--hidden-size", "8", "--batch-size", "8"]
@@ -290,6 +292,43 @@ def test_interrupt_and_resume(run, tsv, tmp_path):
     assert [r | {"seconds": 0} for r in a] == [r | {"seconds": 0} for r in b]
 
 
+@pytest.mark.parametrize("changed", ["fewer", "swapped", "pieces"])
+def test_a_checkpoint_of_another_vocabulary(
+    changed, run, tsv, tmp_path, monkeypatch
+):
+    """Also of the same words in another order, which no shape tells."""
+
+    def stops(*args):
+        raise KeyboardInterrupt
+
+    options = ["--steps", 9, "--evaluate-every", 5, "--checkpoint-every", 1,
+               *SMALL, *QUIET]  # fmt: skip
+    corpus, out = tmp_path / "c.tsv", tmp_path / "m"
+    corpus.write_bytes(tsv.read_bytes())
+    kept = tmp_path / "m.checkpoint"
+    command = ["train", "--corpus", corpus, "--out", out, *options]
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "validate", stops)
+        assert run(*command)[0] == 130
+    before = kept.read_bytes()
+    if changed == "fewer":
+        command += ["--min-count", 65]
+    elif changed == "swapped":
+        right = Vocabulary.build
+        monkeypatch.setattr(
+            models.Vocabulary,
+            "build",
+            lambda *given: Vocabulary(right(*given).to_list()[::-1]),
+        )
+    else:
+        command += ["--subwords", 60]
+    status, _, errors = run(*command)
+    said = "another model" if changed != "swapped" else "other sentence pairs"
+    last = errors.splitlines()[-1]
+    assert status == 2 and f"{kept} is of a" in last and said in last
+    assert kept.read_bytes() == before and not out.exists()
+
+
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_what_is_said_after_an_interrupt(
     place, run, tsv, tmp_path, monkeypatch
@@ -363,6 +402,48 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     assert left == ({"m": before} if before else {})
 
 
+@pytest.mark.parametrize("moment", ["second", "model"])
+def test_a_disk_that_fills_later_loses_nothing(
+    moment, run, tsv, tmp_path, monkeypatch
+):
+    """What was kept before is still there, and the training goes on."""
+    right, calls = storage.save_file, []
+
+    def full(*args):
+        calls.append(1)
+        if len(calls) == {"second": 2, "model": 5}[moment]:
+            raise SafetensorError("No space left on device")
+        right(*args)
+
+    monkeypatch.setattr(storage, "save_file", full)
+    out = tmp_path / "m"
+    command = ["train", "--corpus", tsv, "--out", out, "--steps", 4,
+               "--checkpoint-every", 1, *SMALL, *QUIET]  # fmt: skip
+    status, _, errors = run(*command)
+    assert status == 2 and "disk full" in errors.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["m.checkpoint"]
+    step = load_tensors(tmp_path / "m.checkpoint")[1]["progress"]["step"]
+    assert step == {"second": 1, "model": 4}[moment]
+    status, _, errors = run(*command)
+    assert status == 0 and "resuming" in errors
+    whole = tmp_path / "whole"
+    assert run(*command, "--out", whole)[0] == 0
+    assert same_tensors(load_tensors(out)[0], load_tensors(whole)[0])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_translations_that_cannot_be_written(taught):
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "s2s_lib", "translate", "--model",
+             str(taught), "one two"],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+    assert ended.returncode == 2
+    assert "No space left" in ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+
+
 # translate
 
 
@@ -382,6 +463,19 @@ def taught(tsv, tmp_path_factory):
     assert train(
         tsv, out, "--steps", "80", "--learning-rate", "0.03",
         "--evaluate-every", "80",
+    ) == 0  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="module")
+def taught_pieces(tsv, tmp_path_factory):
+    """The same, a Transformer of pieces of words."""
+    out = tmp_path_factory.mktemp("pieces") / "pieces.model"
+    assert main(
+        ["train", "--corpus", str(tsv), "--out", str(out), *QUIET,
+         "--architecture", "transformer", "--hidden-size", "16",
+         "--num-heads", "2", "--subwords", "60", "--steps", "80",
+         "--learning-rate", "0.01", "--evaluate-every", "80"]
     ) == 0  # fmt: skip
     return out
 
@@ -410,36 +504,84 @@ def test_translate_stdin_keeps_the_order(run, taught):
     assert status == 0 and output.split("\n") == [*wanted, ""]
 
 
-def test_translate_more_lines_than_a_block(run, model):
-    lines = [f"one {'two ' * (i % 5)}" for i in range(600)]
+def test_translate_more_lines_than_a_block(run, taught):
+    draw = random.Random(2)
+    words = ["one", "two", "three", "four"]
+    lines = [" ".join(draw.choices(words, k=3)) for _ in range(600)]
+    wanted = expected(taught, lines, max_steps=3)
+    around = wanted[cli.BLOCK - 20 : cli.BLOCK + 20]
+    assert len(set(around)) > 5 and "" not in around
     status, output, _ = run(
-        "translate", "--model", model, "--max-steps", 3, stdin="\n".join(lines)
-    )
-    assert status == 0
-    assert output.splitlines() == expected(model, lines, max_steps=3)
+        "translate", "--model", taught, "--max-steps", 3,
+        stdin="\n".join(lines),
+    )  # fmt: skip
+    assert status == 0 and output.splitlines() == wanted
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "xylophone ☃ 𝔸",
-        "one " * 5000,
-        "<eos> <pad>",
-        "\ufeffone",
-        "a\x00b",
-        "'",
-    ],
-)
-def test_translate_strange_lines(line, run, taught):
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_translating_many_lines_takes_no_more_memory(taught):
+    """Ten times as many lines; each is answered before the end is known."""
+    peaks = []
+    for blocks in (2, 20):
+        child = process("translate", "--model", taught, "--max-steps", 2)
+        for _ in range(blocks):
+            lines = ["one two three four"] * cli.BLOCK
+            child.stdin.write("\n".join(lines) + "\n")
+            child.stdin.flush()
+            for _ in range(cli.BLOCK):
+                assert child.stdout.readline().endswith("\n")
+        status = Path(f"/proc/{child.pid}/status").read_text()
+        peaks.append(int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]))
+        assert child.communicate(timeout=60) == ("", "")
+        assert child.returncode == 0
+    assert peaks[1] < peaks[0] + 8 * 1024, f"{peaks} kB"
+
+
+STRANGE = {
+    "unknown words": "xylophone ☃ 𝔸",
+    "a long line": "one " * 5000,
+    "ids": "<eos> <pad>",
+    "byte order mark": "\ufeffone",
+    "null": "a\x00b",
+    "apostrophe": "'",
+    "emoji": "one 👩‍👩‍👧‍👦 🇫🇷 👍🏽 two",
+    "scripts": "one Москва 北京 القاهرة कखग two",
+    "control characters": "one\x07 two\x1b[31m \x7f",
+    "line ends of Unicode": "one\u2028two\u2029three\x85four\x0bfive\x0c",
+    "carriage return": "one\rtwo",
+    "half a pair": "one \ufffe\uffff two",
+    "direction": "one \u202etwo\u202c",
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize("pieces", [False, True])
+def test_translate_strange_lines(pieces, name, taught, taught_pieces, run):
+    """One line out for one line in, and its neighbours are as they were."""
+    model = taught_pieces if pieces else taught
     status, output, errors = run(
-        "translate", "--model", taught, "--max-steps", 20,
-        stdin=f"one two\n{line}\nthree\n",
+        "translate", "--model", model, "--max-steps", 20,
+        stdin=f"one two\n{STRANGE[name]}\nthree\n",
     )  # fmt: skip
     assert status == 0 and errors == ""
     lines = output.split("\n")
     assert len(lines) == 4 and lines[3] == ""
-    assert lines[0] == expected(taught, ["one two"])[0]
-    assert lines[2] == expected(taught, ["three"])[0]
+    assert lines[0] == expected(model, ["one two"])[0] != ""
+    assert lines[2] == expected(model, ["three"])[0]
+
+
+def test_strange_lines_are_learned_and_scored(run, tmp_path):
+    """They are words like others, or characters of which pieces are made."""
+    skipped = {"a long line", "line ends of Unicode", "carriage return"}
+    texts = [text for name, text in STRANGE.items() if name not in skipped]
+    corpus = tmp_path / "strange.tsv"
+    lines = [f"{text} {i}\t{i} {text}" for text in texts for i in range(8)]
+    corpus.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for pieces in ([], ["--subwords", "150"]):
+        out = tmp_path / f"m{len(pieces)}"
+        assert train(corpus, out, *pieces) == 0
+        status, output, _ = run("evaluate", "--model", out, "--device", "cpu")
+        assert status == 0 and f"test: {len(lines) // 20} sent" in output
 
 
 def test_a_letter_and_its_accent_are_one(run, taught):

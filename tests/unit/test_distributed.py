@@ -2,7 +2,7 @@
 
 Two runs of torchrun with two processes each serve all tests here. In the
 first, `work` below goes through all that needs no restart; in the second the
-command line is killed, restarted, and ends well.
+command line is killed twice, restarted twice, and ends well.
 """
 
 import json
@@ -19,7 +19,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2s_lib import cli, losses, models, storage, streams, training
+from s2s_lib import (
+    checkpoints,
+    cli,
+    losses,
+    models,
+    storage,
+    streams,
+    training,
+)
 from s2s_lib.batches import EncodedPair, shares
 from s2s_lib.captions import PIXELS
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
@@ -183,9 +191,22 @@ def error_of(call):
     return ""
 
 
+def noted(out):
+    """From here on: a line for each file that the library writes."""
+    for module in (checkpoints, models):
+
+        def write(path, *rest, right=module.save_tensors):
+            with (out / f"written-{os.environ['RANK']}").open("a") as file:
+                file.write(f"{Path(path).name}\n")
+            right(path, *rest)
+
+        module.save_tensors = write
+
+
 def work(out):
     """All that needs no restart, in one of two processes."""
     process = join().process_index
+    noted(out)
     for name, run in SAME.items():
         kept(out, name, *run(out))
     # Stopped and resumed, here and by one process; and from one process.
@@ -237,17 +258,25 @@ def command_line(out, model):
 
 
 def accident(out):
-    """The same command, but the second process is killed in the middle."""
-    update, calls = training._update, []
+    """The same command, with a process killed, and then the other one.
 
-    def broken(*args):
+    At first the second one, between two checkpoints; after the restart the
+    first one, which writes them, when one is written and has no name yet.
+    """
+    restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    killed = {"0": ("1", training, "_update", 5)}
+    killed["1"] = "0", storage.os, "replace", 2
+    rank, place, name, when = killed.get(restarts, ("", training, "fit", 0))
+    right, calls = getattr(place, name), []
+
+    def deadly(*args):
         calls.append(0)
-        first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-        if first and os.environ["RANK"] == "1" and len(calls) == 5:
+        if len(calls) == when:
             os.kill(os.getpid(), signal.SIGKILL)
-        return update(*args)
+        return right(*args)
 
-    training._update = broken
+    if os.environ["RANK"] == rank:
+        setattr(place, name, deadly)
     return command_line(out, out / "restarted.model")
 
 
@@ -282,7 +311,7 @@ def two(tmp_path_factory):
 @pytest.fixture(scope="module")
 def restarted(two):
     folder, _ = two
-    run = torchrun(folder, "accident", restarts=1)
+    run = torchrun(folder, "accident", restarts=2)
     assert run.returncode == 0, run.stderr
     return folder / "restarted.model", run
 
@@ -461,8 +490,18 @@ def test_killed_and_restarted_by_torchrun(two, restarted):
     assert equal(never.model.state_dict(), again.model.state_dict())
     for row, other in zip(never.history, again.history, strict=True):
         assert row | {"seconds": 0} == other | {"seconds": 0}
-    assert run.stderr.count("resuming from") == 1
+    assert run.stderr.count("resuming from") == 2
     assert run.stderr.count("wrote ") == 1
+    assert not list(folder.glob(".*.tmp"))  # what was half written
+
+
+def test_one_process_writes_the_files(two):
+    folder, _ = two
+    names = (folder / "written-0").read_text().split()
+    assert {"two.checkpoint", "never.model.checkpoint", "never.model"} < {
+        *names
+    }
+    assert not (folder / "written-1").exists()
 
 
 def test_accelerate_launch_starts_the_same_training(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2s_lib import errors
+from s2s_lib import corpora, errors
 from s2s_lib.grammar import SentencePair
 from s2s_lib.metrics import bleu, bleu_counts, tokenized_bleu
 from s2s_lib.vocab import tokenize
@@ -232,24 +232,58 @@ def test_the_stored_file_quotes_few_sentences(stored):
             assert low < model["scores"]["tokenised by Moses"] < high
 
 
-@NEEDS_DATA
-def test_the_stored_kinds_are_those_of_the_sentences(stored):
-    found = stored["pairs"]["en-fr"]
-    name, model = next(iter(found["models"].items()))
-    path = RESULTS / f"{name}.json"
-    outputs = json.loads(path.read_text("utf-8"))["metrics"]["outputs"]
-    pairs = []
-    for side in ("en", "fr"):
+def pairs_of_test(language):
+    """The test split of Multi30k: (English, other language), lower-cased."""
+    sides = []
+    for side in ("en", language):
         with gzip.open(LOCAL / f"test_2016_flickr.{side}.gz", "rt") as lines:
-            pairs.append([" ".join(line.split()).lower() for line in lines])
-    pairs = list(zip(*pairs, strict=True))
-    kinds = [
-        errors.kind_of(
-            *map(tokenize, (source, text, target)), "fr", model["unknown"]
-        )
-        for (source, target), text in zip(pairs, outputs, strict=True)
-    ]
-    assert {kind: kinds.count(kind) for kind in errors.KINDS} == model["kinds"]
+            sides.append([" ".join(line.split()).lower() for line in lines])
+    return list(zip(*sides, strict=True))
+
+
+@NEEDS_DATA
+@pytest.mark.parametrize("pair", ["en-fr", "en-de"])
+def test_what_is_stored_is_what_the_translations_give(pair, stored):
+    """Of every row: both scores, the kinds of errors, the quotations."""
+    language, found = pair.removeprefix("en-"), stored["pairs"][pair]
+    pairs = pairs_of_test(language)
+    references = [target for _, target in pairs]
+    assert len(found["models"]) >= 6
+    for name, model in found["models"].items():
+        path = RESULTS / f"{name}.json"
+        metrics = json.loads(path.read_text("utf-8"))["metrics"]
+        outputs = metrics["outputs"]
+        for scored, kept in (
+            (bleu(outputs, references), metrics),
+            (
+                tokenized_bleu(outputs, references, language),
+                metrics["bleu_tokenized"],
+            ),
+        ):
+            score = kept["bleu"] if kept is metrics else kept["score"]
+            assert scored.score == pytest.approx(score, abs=6e-5), name
+            assert scored.signature == kept["signature"]
+        kinds = [
+            errors.kind_of(
+                *map(tokenize, (source, text, target)),
+                language,
+                model["unknown"],
+            )
+            for (source, target), text in zip(pairs, outputs, strict=True)
+        ]
+        counts = {kind: kinds.count(kind) for kind in errors.KINDS}
+        assert counts == model["kinds"], name
     for i, quoted in found["sentences"].items():
         texts = quoted["source"], quoted["reference"].lower()
         assert texts == pairs[int(i)]
+
+
+@NEEDS_DATA
+@pytest.mark.parametrize("pair", ["en-fr", "en-de"])
+def test_the_rows_are_of_the_corpus_that_is_there(pair):
+    fingerprint = corpora.load("multi30k", pair=pair).fingerprint()
+    kept = {
+        json.loads(path.read_text("utf-8"))["corpus_fingerprint"]
+        for path in RESULTS.glob(f"benchmark-*{pair}-seed*.json")
+    }
+    assert kept == {fingerprint}

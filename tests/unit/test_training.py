@@ -856,6 +856,15 @@ def _weights_only(path):
     save_tensors(path, copy_of(make_model()), {"recipe": {}})
 
 
+def _flip_a_bit(path, place):
+    """Of what is kept, not of the header: the file can still be read."""
+    content = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    at = start + int(place * (len(content) - 1 - start))
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
 BREAKS = {
     "empty": lambda p: p.write_bytes(b""),
     "noise": lambda p: p.write_bytes(os.urandom(5000)),
@@ -864,6 +873,9 @@ BREAKS = {
     "header": lambda p: _truncate(p, 100),
     "truncated": lambda p: _truncate(p, p.stat().st_size - 1),
     "flipped": _flip_header,
+    "first bit flipped": lambda p: _flip_a_bit(p, 0),
+    "middle bit flipped": lambda p: _flip_a_bit(p, 0.5),
+    "last bit flipped": lambda p: _flip_a_bit(p, 1),
     "pickle": _pickle,
     "torch.save": _torch_save,
     "foreign": _foreign,
