@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 book: $(STAMP) ## build the website in _build/html, warnings as errors
 	@$(PYTHON) -m tools.mathjax
-	@$(PYTHON) -m tools.landing
+	@$(PYTHON) -m tools.pictures
 	@$(PYTHON) $(VENV)/bin/jupyter-book build . --all -W -n --keep-going --quiet
 	@$(PYTHON) -m tools.site _build/html
 	@echo "The book is built. Open _build/html/index.html in a browser, or: make serve"

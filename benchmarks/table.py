@@ -34,6 +34,23 @@ PARTS = {
     "streaming": "A corpus larger than memory.",
 }
 
+# What stands above the table of a part; `tools.pictures` draws the picture.
+PICTURES = {
+    "curves": """```{figure} _generated/cost.png
+:name: fig-cost
+:alt: Four panels with logarithmic axes, milliseconds of an update against \
+ids in a sentence, pairs in a batch, ids in a vocabulary and numbers in a \
+state. All four lines rise in every panel. Each library's line lies above \
+that of this book for the same model; beside D2L the distance grows with \
+length, batch and state.
+
+The cost of an update as one size grows, from the table below. *This book, \
+as ...* is the twin of the peer's model.
+```
+
+"""
+}
+
 
 def render() -> str:
     """The tables of all files that are there."""
@@ -42,7 +59,7 @@ def render() -> str:
         path = RESULTS / f"{name}.json"
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
-            parts.append(_part(about, found))
+            parts.append(PICTURES.get(name, "") + _part(about, found))
     return "\n".join(parts)
 
 

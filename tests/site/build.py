@@ -26,7 +26,7 @@ def build(folder: Path, source: Path = ROOT) -> Path:
     """
     book = str(Path(sys.executable).parent / "jupyter-book")
     if source == ROOT:
-        for tool in ("tools.mathjax", "tools.landing"):
+        for tool in ("tools.mathjax", "tools.pictures"):
             run(sys.executable, "-m", tool, cwd=ROOT)
     run(
         *(sys.executable, book, "build", str(source)),

@@ -21,6 +21,7 @@ from tools import (
     every_seed,
     files,
     notebooks,
+    pictures,
     rates,
     repetitions,
     update_costs,
@@ -475,3 +476,22 @@ def test_seeds_are_added_to_a_file_of_the_same_settings(
     with pytest.raises(SystemExit, match="another recipe or corpus"):
         data_quality.main([1])
     assert path.read_bytes() == before
+
+
+def test_the_picture_of_costs_shows_what_its_text_says():
+    """Every line rises, ours below; beside D2L ever further, but for one."""
+    for what, at in pictures.costs().items():
+        assert list(at) == sorted(at) and len(at) >= 3
+        names = list(next(iter(at.values())))
+        for name in names:
+            times = [found[name] for found in at.values()]
+            assert times == sorted(times)
+        for peer in names[::2]:
+            ratios = [
+                found[peer] / found[f"this book, as {peer}"]
+                for found in at.values()
+            ]
+            assert min(ratios) > 1
+            if peer.startswith("D2L") and "vocabulary" not in what:
+                assert ratios[-1] == max(ratios) > 1.2 * ratios[0]
+    assert len(pictures.costs()) == 4
