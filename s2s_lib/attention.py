@@ -38,9 +38,15 @@ def masked_softmax(
             such as (batch, 1, keys).
 
     Raises:
-        TypeError: if the mask is not boolean.
+        TypeError: if the mask is not boolean, or the scores are whole
+            numbers, as the weights would then be.
         ValueError: if the mask does not broadcast to `scores`.
     """
+    if not scores.is_floating_point():
+        raise TypeError(
+            f"scores must be floating-point numbers, not {scores.dtype}; "
+            "scores.float() makes them so"
+        )
     kind, wide = scores.dtype, torch.promote_types(scores.dtype, torch.float32)
     if mask is None:
         return scores.to(wide).softmax(-1).to(kind)

@@ -75,19 +75,27 @@ def pad(
     return ids, mask
 
 
-def check_source_mask(mask: Bool[Tensor, "batch steps"]) -> None:
+def check_source_mask(
+    source: Int[Tensor, "batch steps"], mask: Bool[Tensor, "batch steps"]
+) -> None:
     """Refuse sources that no encoder can read.
 
     Raises:
         TypeError: if `mask` is not boolean: a number would be added to the
             scores, and padding attended to.
-        ValueError: if there is no row, or a row of `mask` is empty, or has
-            padding before or between its tokens.
+        ValueError: if `mask` has another shape than `source`, there is no
+            row, or a row of `mask` is empty, or has padding before or
+            between its tokens.
     """
     if mask.dtype != torch.bool:
         raise TypeError(
             f"a mask must be boolean, True on tokens, not {mask.dtype}; make "
             "it with source != PAD, or with mask.bool()"
+        )
+    if mask.shape != source.shape:
+        raise ValueError(
+            f"a mask of shape {tuple(mask.shape)} for a source of shape "
+            f"{tuple(source.shape)}; give one entry for each token"
         )
     if not len(mask):
         raise ValueError("a batch without a source; give at least one")
@@ -104,6 +112,21 @@ def check_source_mask(mask: Bool[Tensor, "batch steps"]) -> None:
             f"row {int(late.nonzero()[0, 0])} of the source has a token "
             "after padding; padding must stand behind the sentence, "
             "as batches.pad puts it"
+        )
+
+
+def check_targets(
+    target_in: Int[Tensor, "batch steps"], memory_mask: Tensor
+) -> None:
+    """Refuse targets that are not as many as the sources.
+
+    Raises:
+        ValueError: if they are more or fewer.
+    """
+    if len(target_in) != len(memory_mask):
+        raise ValueError(
+            f"{len(target_in)} targets for {len(memory_mask)} sources: give a "
+            "target for each, in the same order"
         )
 
 

@@ -13,6 +13,7 @@ messages to standard error.
 
 import argparse
 import errno
+import glob
 import inspect
 import json
 import os
@@ -28,7 +29,12 @@ import torch
 
 from s2s_lib import corpora, evaluation, models, recipes, search, streams
 from s2s_lib.grammar import SentencePair
-from s2s_lib.held_out import STREAMED, pairs_to_score
+from s2s_lib.held_out import (
+    STREAMED,
+    pairs_to_score,
+    refuse_files_of,
+    refuse_training,
+)
 from s2s_lib.recurrent import RecurrentConfig
 from s2s_lib.storage import CheckpointError, load_tensors, temporary_of
 from s2s_lib.training import (
@@ -52,6 +58,14 @@ STOPPED = 130  # what a shell reports for a command that ^C ended
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 on an error, 130 after ^C."""
     args = _parser().parse_args(arguments)
+    nowhere = Path(os.devnull)
+    if sys.stderr is None:  # closed: nobody listens
+        sys.stderr = nowhere.open("w")
+    if sys.stdout is None:
+        if args.run in (_translate, _evaluate):
+            _complain("error: standard output is closed; nobody would read it")
+            return 2
+        sys.stdout = nowhere.open("w")
     try:
         status = args.run(args)
         sys.stdout.flush()
@@ -67,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if args.run is _train else 0
     except (OSError, ValueError, CheckpointError, TrainingError) as error:
         _complain(f"error: {error}")
+        return 2
+    except OverflowError as error:
+        _complain(f"error: a number is too large ({error})")
         return 2
     except (MemoryError, RuntimeError) as error:
         if _no_memory(error):
@@ -154,7 +171,8 @@ def _parser() -> argparse.ArgumentParser:
         ),
         on_no_memory=(
             "give a larger --accumulate, for the same updates in more parts, "
-            "or start afresh with a smaller --batch-size or --batch-tokens"
+            "or start afresh with a smaller --batch-size or --batch-tokens, "
+            "or a smaller model (--hidden-size, --embedding-size, --subwords)"
         ),
     )
 
@@ -210,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _VALID = "pairs to validate on (default: a part that the corpus holds out; if "
 _VALID += "it is not streamed, that part is not trained on in either case)"
+_PAIR = "languages, such as en-fr or en-de; of your own files: names only"
 _TEST = "score all pairs of this FILE.tsv or SOURCE,TARGET, and no corpus"
 _MIN_COUNT = "rarer training words become <unk>"
 _SUBWORD_DROPOUT = (
@@ -227,7 +246,7 @@ def _corpus_options(parser: argparse.ArgumentParser, default: str | None):
         note += "; a folder or pattern of .tsv files, such as "
         note += "'shards/*.tsv.gz', or two patterns, is streamed"
     parser.add_argument("--corpus", default=default, help=note)
-    parser.add_argument("--pair", help="languages, such as en-fr or en-de")
+    parser.add_argument("--pair", help=_PAIR)
 
 
 def _search_options(parser: argparse.ArgumentParser) -> None:
@@ -324,7 +343,9 @@ def _device(name: str, launched: bool = False) -> torch.device:
     try:
         if launched:  # not all processes are to use the first one
             return torch.device(name)
-        return torch.zeros(1, device=name).device
+        first = torch.zeros(1, device=name)
+        first.item()  # which "meta" has none of
+        return first.device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = str(error).partition("\n")[0]
         raise ValueError(f"--device {name} cannot be used: {why}") from error
@@ -383,9 +404,15 @@ def _train(args: argparse.Namespace) -> int:
         subword_dropout=args.subword_dropout,
     )
     _check_out(args.out)
+    if args.valid:
+        refuse_files_of(
+            args.corpus,
+            args.valid,
+            "which is trained on; give --valid FILE that is not part of it",
+        )
     recipes.check_writable(
         # Of a link, the folder that it leads to.
-        args.out.resolve().parent,
+        Path(os.path.realpath(args.out)).parent,
         f"--out {args.out}",
         "give a file where it can",
     )
@@ -408,9 +435,11 @@ def _train(args: argparse.Namespace) -> int:
     trained.model.to(device)
     if args.valid and not shards:
         corpus = replace(corpus, valid=_whole(args.valid))
-
+    _check_lengths(trained, corpus.valid)
     if shards:
-        pairs = streams.Stream(shards, trained.encode)
+        vocabs = trained.source_vocab, trained.target_vocab
+        words = json.dumps([models.stored(vocab) for vocab in vocabs])
+        pairs = streams.Stream(shards, trained.encode, about=words)
         corpus = replace(corpus, train=[])  # it has made the vocabularies
     else:
         pairs = trained.updates(corpus.train)
@@ -454,6 +483,25 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_lengths(trained: models.Trained, pairs: list[SentencePair]):
+    """Find out before a training what could not be validated in it.
+
+    Raises:
+        ValueError: if the longest sentences do not fit into the model.
+    """
+    encoded = trained.encode(pairs)
+    for side in ("source", "target"):
+        sizes = [len(getattr(pair, side)) for pair in encoded]
+        place = max(range(len(sizes)), key=sizes.__getitem__)
+        try:
+            evaluation.forced_predictions(trained, [pairs[place]])
+        except ValueError as error:
+            raise ValueError(
+                f"validation pair {place + 1}, {sizes[place]} ids on the "
+                f"{side} side: {error}"
+            ) from error
+
+
 def _sharded(
     args: argparse.Namespace,
 ) -> tuple[streams.Shards, corpora.ParallelCorpus]:
@@ -481,8 +529,12 @@ def _from_anywhere(name: str) -> str:
     """The name of a corpus that means the same in any working folder."""
     if name in corpora.NAMES:
         return name
+    here = Path.cwd()
     return ",".join(
-        str(Path(side).absolute()) for side in corpora.paths_of(name)
+        str(Path(side).absolute())
+        if os.path.exists(side)
+        else os.path.join(glob.escape(str(here)), side)  # a pattern
+        for side in corpora.paths_of(name)
     )
 
 
@@ -536,7 +588,9 @@ def _blocks(lines: Iterator[str], size: int) -> Iterator[list[str]]:
 
 
 def _translate(args: argparse.Namespace) -> int:
-    if not 1 <= args.n_best <= args.beam:
+    if args.n_best < 1:
+        raise ValueError(f"--n-best must be 1 or more, not {args.n_best}")
+    if args.n_best > args.beam:
         raise ValueError(
             f"--n-best {args.n_best} needs a --beam of that size or more, "
             f"not {args.beam}"
@@ -641,6 +695,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     _write_utf8()
     split = args.split or "test"
     if args.test:
+        refuse_training(args.test, trained)
         name, pairs, language = args.test, _whole(args.test), None
     else:
         name, pairs, language = pairs_to_score(

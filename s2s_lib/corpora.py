@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from glob import has_magic, iglob
 from pathlib import Path
 
 from s2s_lib import captions
@@ -155,6 +156,14 @@ def generated(
 TOYS = ("reversal", "sorting")
 # What `load` knows by name; all else are files.
 NAMES = ("generated", "captions", "multi30k", "tatoeba", *TOYS)
+# The pair that each of them is without one; of captions it says the language.
+PAIRS = {
+    "generated": "en-fr",
+    "captions": "image-en",
+    "multi30k": "en-fr",
+    "tatoeba": "en-fr",
+    **{task: f"letters-{task}" for task in TOYS},
+}
 _SYMBOLS = tuple("abcdefghijklmnopqrstuvwxyz")
 
 
@@ -347,14 +356,21 @@ def paths_of(name: str) -> list[str]:
 
     A comma may also stand in a path; what is there on the disk decides.
     """
-    if os.path.exists(name):
+    if _is_there(name):
         return [name]
     parts = name.split(",")
     for i in range(1, len(parts)):
         both = [",".join(parts[:i]), ",".join(parts[i:])]
-        if all(map(os.path.exists, both)):
+        if all(map(_is_there, both)):
             return both
     return parts
+
+
+def _is_there(side: str) -> bool:
+    """Whether a path exists, or a pattern stands for one that does."""
+    if os.path.exists(side):
+        return True
+    return has_magic(side) and any(True for _ in iglob(side, recursive=True))
 
 
 def load(name: str, pair: str | None = None, **options) -> ParallelCorpus:
@@ -370,14 +386,12 @@ def load(name: str, pair: str | None = None, **options) -> ParallelCorpus:
     Raises:
         CorpusError: unknown name or pair, or what that function raises.
     """
-    if name == "generated":
-        _check_pair(pair or "en-fr", ("en-fr",), "the generated corpus")
-        return generated(**options)
-    if name in TOYS:
-        _check_pair(pair or f"letters-{name}", (f"letters-{name}",), name)
-        return toy(name, **options)
-    if pair is not None:
-        options["pair"] = pair
+    if name in ("generated", *TOYS):
+        where = "the generated corpus" if name == "generated" else name
+        _check_pair(pair or PAIRS[name], (PAIRS[name],), where)
+        return toy(name, **options) if name in TOYS else generated(**options)
+    if pair or name in PAIRS:
+        options["pair"] = pair or PAIRS[name]
     functions = {"captions": captioned, "multi30k": multi30k}
     functions["tatoeba"] = tatoeba
     if name in functions:
@@ -461,6 +475,12 @@ def _fetch(folder: str, name: str, url: str, known_hash: str | None) -> Path:
     try:
         return Path(source.fetch(name, downloader=download))
     except ValueError as error:
+        if isinstance(error, OSError):  # of requests: no address at all
+            raise CorpusError(
+                f"{place}: not an address to download from ({error}); give "
+                "one that begins with https://, or put a copy in "
+                f"$S2S_DATA_DIR/{folder}/{name}"
+            ) from error
         raise CorpusError(
             f"{place}: not the file expected, nothing was kept ({error}); "
             f"{advice}"
@@ -532,6 +552,11 @@ def decode_line(
     try:
         return line.decode("utf-8").removeprefix(BOM if number == 1 else "")
     except UnicodeDecodeError as error:
+        if number == 1 and line.startswith(b"\x1f\x8b"):
+            raise CorpusError(
+                f"{file} is compressed by gzip; give it a name that ends in "
+                ".gz"
+            ) from error
         utf16 = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         raise CorpusError(
             f"{file}, line {number}: not UTF-8 at byte {error.start + 1} of "
@@ -564,7 +589,8 @@ def _read_two_files(source_path: Path, target_path: Path) -> list[Row]:
     if len(source) != len(target):
         raise CorpusError(
             f"{source_path} has {len(source)} lines but {target_path} has "
-            f"{len(target)}: line i of one must translate line i of the other"
+            f"{len(target)}: line i of one must translate line i of the "
+            "other. If one of them was cut off, remove it and get it again"
         )
     return [
         (s, t, f"{source_path}, line {i}", f"{target_path}, line {i}")
@@ -608,6 +634,14 @@ def _clean(text: str, lowercase: bool) -> str:
 def _pairs(rows: Iterable[Row], lowercase: bool) -> list[SentencePair]:
     pairs = []
     for *texts, source_place, target_place in rows:
+        places = source_place, target_place
+        for text, place in zip(texts, places, strict=True):
+            if "\r" in text.rstrip():
+                raise CorpusError(
+                    f"{place}: a carriage return inside the line; are the "
+                    "line ends those of an old Mac? Convert the file, for "
+                    "example with tr '\\r' '\\n'"
+                )
         source_text, target_text = (_clean(t, lowercase) for t in texts)
         source, target = (
             tuple(tokenize(t, lowercase)) for t in (source_text, target_text)

@@ -21,12 +21,16 @@ from s2s_lib.models import Trained
 STREAMED = "stream:"
 
 
-def _corpus_key(recipe: Recipe) -> tuple[list[Any], str | None]:
-    """What two recipes on the same corpus share; files have any pair."""
+def _corpus_key(recipe: Recipe) -> list[Any]:
+    """What two recipes on the same corpus share, whatever their pairs."""
     if recipe.corpus in corpora.NAMES:
-        return [recipe.corpus], recipe.pair
+        return [recipe.corpus]
     sides = corpora.paths_of(recipe.corpus)
-    return [Path(side).resolve() for side in sides], None
+    return [Path(side).resolve() for side in sides]
+
+
+def _pair_of(recipe: Recipe) -> str | None:
+    return recipe.pair or corpora.PAIRS.get(recipe.corpus)
 
 
 def _is_own(recipe: Recipe, own: Recipe) -> bool:
@@ -54,20 +58,42 @@ def _was_streamed(trained: Trained) -> bool:
     return known or (not os.path.isabs(name) and streams.is_sharded(name))
 
 
-def _refuse_shards(name: str, trained: Trained) -> None:
-    """A file of the stream that a model was trained on is no test for it."""
-    if not _was_streamed(trained):
+def refuse_files_of(corpus: str, name: str, what: str) -> None:
+    """Refuse files that are files of a corpus, streamed or not.
+
+    Args:
+        corpus: the name of a corpus.
+        name: a file, or SOURCE,TARGET.
+        what: the end of the message: what is wrong with them, and what to
+            give instead.
+
+    Raises:
+        ValueError: if one of them belongs to it.
+    """
+    if corpus in corpora.NAMES:
         return
-    stream, seen = trained.recipe.corpus, set()
-    for side in corpora.paths_of(stream):
+    own: set[Path] = set()
+    for side in corpora.paths_of(corpus):
         with suppress(corpora.CorpusError):  # they are no longer there
-            seen |= {path.resolve() for path in streams.matches(side)}
-    if seen & {Path(side).resolve() for side in corpora.paths_of(name)}:
-        raise ValueError(
-            f"{name} belongs to {stream}, the stream that this model was "
-            "trained on, and so holds sentences of the training; give --test "
-            "FILE with sentences that the model has not seen"
-        )
+            own |= {path.resolve() for path in streams.matches(side)}
+    if own & {Path(side).resolve() for side in corpora.paths_of(name)}:
+        raise ValueError(f"{name} belongs to {corpus}, {what}")
+
+
+def refuse_training(name: str, trained: Trained) -> None:
+    """Files that a model was trained on are no test for it.
+
+    Raises:
+        ValueError: if one of them, or SOURCE,TARGET, is such a file.
+    """
+    what = "stream" if _was_streamed(trained) else "corpus"
+    refuse_files_of(
+        trained.recipe.corpus,
+        name,
+        f"the {what} that this model was trained on, and so holds sentences "
+        "of the training; give --test FILE with sentences that the model has "
+        "not seen",
+    )
 
 
 def pairs_to_score(
@@ -93,7 +119,8 @@ def pairs_to_score(
     """
     recipe = trained.recipe
     if corpus:
-        _refuse_shards(corpus, trained)
+        if _was_streamed(trained):
+            refuse_training(corpus, trained)
         named = replace(recipe, corpus=corpus)
         own = _is_own(named, recipe)
         recipe = replace(
@@ -114,6 +141,13 @@ def pairs_to_score(
     found = recipes.corpus_of(recipe)
     known = trained.corpus_fingerprint
     own = _is_own(recipe, trained.recipe)
+    pairs = [_pair_of(one) for one in (recipe, trained.recipe)]
+    if own and found.name in corpora.NAMES and pairs[0] != pairs[1]:
+        raise ValueError(
+            f"this model was trained on {found.name} with --pair {pairs[1]}, "
+            f"not {pairs[0]}: in another pair the sentences of its training "
+            "may stand in the test part. Leave --pair out"
+        )
     if own and known and known != found.fingerprint():
         raise ValueError(
             f"the sentences of {found.name} are not those that this model "

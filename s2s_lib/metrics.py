@@ -191,9 +191,14 @@ def bootstrap(
 
     Returns:
         (draws,) scores; the middle 95 % of them are an interval for BLEU.
+
+    Raises:
+        ValueError: if there are no rows.
     """
     draw = np.random.default_rng(seed)
     size = len(counts)
+    if not size:
+        raise ValueError("there are no sentences to draw from")
     return np.array(
         [
             bleu_of_counts(counts[draw.integers(size, size=size)].sum(0))
@@ -301,12 +306,12 @@ def alignment_score(
     _check_lengths(predicted=predicted, sure=sure, possible=possible)
     in_sure = in_possible = all_predicted = all_sure = 0
     for a, s, p in zip(predicted, sure, possible, strict=True):
-        links, certain = set(a), set(s)
-        for link in links | certain | set(p):
+        links, certain, allowed = set(a), set(s), set(p)
+        for link in links | certain | allowed:
             if min(link) < 0:
                 raise ValueError(f"positions count from 0: {tuple(link)}")
         in_sure += len(links & certain)
-        in_possible += len(links & (set(p) | certain))
+        in_possible += len(links & (allowed | certain))
         all_predicted += len(links)
         all_sure += len(certain)
     if all_predicted + all_sure == 0:
@@ -352,6 +357,7 @@ def alignment_by_class(
         predicted=predicted, sure=sure, possible=possible, classes=classes
     )
     names = sorted({name for row in classes for name in row})
+    sides = [[*map(set, side)] for side in (predicted, sure, possible)]
     scores = {}
     for name in names:
         kept = [
@@ -359,7 +365,7 @@ def alignment_by_class(
                 {(i, j) for i, j in links if i < len(row) and row[i] == name}
                 for links, row in zip(side, classes, strict=True)
             ]
-            for side in (predicted, sure, possible)
+            for side in sides
         ]
         if any(map(len, kept[0])) or any(map(len, kept[1])):
             scores[name] = alignment_score(*kept)

@@ -189,15 +189,16 @@ def save(path: Path | str, trained: Trained) -> None:
     """
     about = {
         "recipe": asdict(trained.recipe),
-        "source_vocab": _stored(trained.source_vocab),
-        "target_vocab": _stored(trained.target_vocab),
+        "source_vocab": stored(trained.source_vocab),
+        "target_vocab": stored(trained.target_vocab),
         "history": trained.history,
         "corpus_fingerprint": trained.corpus_fingerprint,
     }
     save_tensors(path, dict(trained.model.state_dict()), about)
 
 
-def _stored(vocab: AnyVocabulary) -> list[str] | str:
+def stored(vocab: AnyVocabulary) -> list[str] | str:
+    """A vocabulary as it stands in a file, for `json.dumps`."""
     words = isinstance(vocab, Vocabulary)
     return vocab.to_list() if words else vocab.to_json()
 
@@ -225,6 +226,11 @@ def load(path: Path | str, into: Trained | None = None) -> Trained:
             `into`.
     """
     weights, about = load_tensors(path)
+    if "progress" in about:
+        raise CheckpointError(
+            f"{path} is the checkpoint of a training that has not ended; the "
+            "command that wrote it goes on from there, and writes the model"
+        )
     try:
         source = _restored(about["source_vocab"])
         target = _restored(about["target_vocab"])

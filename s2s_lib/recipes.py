@@ -54,7 +54,10 @@ def corpus_of(recipe: Recipe) -> corpora.ParallelCorpus:
 def _load_corpus(
     name: str, pair: str | None, stamps: tuple[tuple[int, int], ...]
 ) -> corpora.ParallelCorpus:
-    """Loaded once, as long as its files, if it has some, stay the same."""
+    """Loaded once, as long as its files, if it names some, stay the same.
+
+    What the book downloads, or finds in S2S_DATA_DIR, is read once.
+    """
     return corpora.load(name, pair=pair)
 
 
@@ -155,6 +158,7 @@ def train(
         lambda _: validate(trained, corpus.valid),
         checkpoint,
         progress=progress,
+        precision="float32",  # whatever a launcher says: the name has none
     )
     save(path, trained)
     # Another process may have finished the same training meanwhile.

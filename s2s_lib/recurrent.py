@@ -21,7 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from s2s_lib.attention import SCORES, SELECTIONS, attend, make_score, select
-from s2s_lib.batches import check_source_mask, spread_rows, take_rows
+from s2s_lib.batches import (
+    check_source_mask,
+    check_targets,
+    spread_rows,
+    take_rows,
+)
 from s2s_lib.captions import ImageEncoder
 from s2s_lib.embeddings import ScaledEmbedding, share_table
 from s2s_lib.onednn import Linear, linear, packed_weights, suits
@@ -457,7 +462,7 @@ class Encoder(nn.Module):
         Raises:
             TypeError, ValueError: see `check_source_mask`.
         """
-        check_source_mask(mask)
+        check_source_mask(source, mask)
         order = mask.sum(1).argsort(descending=True, stable=True)
         mask = mask[order]  # the longest row first
         last = mask.sum(1) - 1  # last: (batch,), each row's last real token
@@ -704,15 +709,7 @@ class AttentionDecoder(nn.Module):
 
         Where the steps follow each other, a row that has only padding left
         leaves the batch, and has zeros from there on.
-
-        Raises:
-            ValueError: if there are not as many targets as sources.
         """
-        if len(tokens) != len(memory.mask):
-            raise ValueError(
-                f"{len(tokens)} targets for {len(memory.mask)} sources: give "
-                "a target for each, in the same order"
-            )
         if not self.stepwise:
             vector, _, weights = self.run(tokens, memory, None)
             return vector, weights
@@ -862,6 +859,7 @@ class RecurrentModel(nn.Module):
         Float[Tensor, "batch target_steps source_steps"] | None,
     ]:
         """`decode` up to the vectors that `output` makes the logits of."""
+        check_targets(target_in, memory.mask)
         if self.config.attends:
             return self.decoder.teach(target_in, memory)
         hidden, _, weights = self.decoder.run(target_in, memory, None)

@@ -57,6 +57,11 @@ class Hypothesis:
 def _step_limits(max_steps: int | Tensor, memory: Any) -> Tensor:
     batch, device = memory.mask.shape[0], memory.mask.device
     limits = torch.as_tensor(max_steps, device=device)
+    if limits.is_floating_point():
+        raise ValueError(
+            f"max_steps must be a whole number, not {max_steps}; of lengths "
+            "that were multiplied, (1.5 * lengths).long() is one"
+        )
     if limits.dim() and limits.shape != (batch,):
         raise ValueError(
             f"max_steps must be one number or one per sentence ({batch}), "

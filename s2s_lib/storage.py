@@ -117,10 +117,15 @@ def load_tensors(
 
     Raises:
         FileNotFoundError: if there is no such file.
+        OSError: if it is a folder, or may not be read.
         CheckpointError: if it is damaged or not one of ours.
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give a file")
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    with open(path, "rb"):  # what may not be read is said here
+        pass
     try:
         with safe_open(path, framework="pt") as file:
             told = file.metadata() or {}
@@ -128,7 +133,9 @@ def load_tensors(
             names = file.keys()
             # What get_tensor returns lies in the file, mapped into memory.
             tensors = {name: file.get_tensor(name).clone() for name in names}
-        if told["sha256"] != _digest(tensors, told["about"]):
+        # What an older version of the library has written holds none.
+        checksum = told.get("sha256")
+        if checksum and checksum != _digest(tensors, told["about"]):
             raise ValueError("its checksum is not that of its content")
         return tensors, about
     except (SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -153,6 +153,8 @@ class Stream:
         encode: turns pairs into ids, such as `batches.encode_pairs` with its
             vocabularies.
         buffer: pairs that are in memory together.
+        about: what the ids mean, such as the vocabularies in JSON; a
+            checkpoint goes on with the same only.
 
     Raises:
         ValueError: if `buffer` is below 1.
@@ -163,13 +165,15 @@ class Stream:
         shards: Shards,
         encode: Callable[[list[SentencePair]], list[EncodedPair]],
         buffer: int = BUFFER,
+        about: str = "",
     ):
         if buffer < 1:
             raise ValueError(f"buffer must be 1 or more, not {buffer}")
         self.shards, self.encode, self.buffer = shards, encode, buffer
+        self.about = about
 
     def identity(self) -> str:
-        """Names and sizes of the files, and the first pairs as ids.
+        """Names and sizes of the files, the first pairs as ids, and `about`.
 
         What else is in the files is not read for it.
         """
@@ -178,8 +182,9 @@ class Stream:
             for sides in self.shards.files
         ]
         start = [pair for _, pair in islice(self.shards.pairs([0]), 100)]
-        about = [files, self.shards.held_out, self.buffer, self.encode(start)]
-        return json.dumps(about)
+        ids = self.encode(start)
+        held_out, buffer = self.shards.held_out, self.buffer
+        return json.dumps([files, held_out, buffer, ids, self.about])
 
     def updates(
         self, config: Any, place: Sequence[int] | None = None

@@ -90,8 +90,14 @@ class SubwordVocabulary:
 
         Raises:
             TypeError: if a sentence is a string, not its tokens.
-            ValueError: if `size` has no room for the characters.
+            ValueError: if `size` has no room for the characters, or is no
+                size at all.
         """
+        if not 0 <= size < 2**31:
+            raise ValueError(
+                f"a subword vocabulary of {size} ids cannot be had; give some "
+                "thousands"
+            )
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
         trainer = trainers.BpeTrainer(
             vocab_size=size, special_tokens=list(SPECIALS), show_progress=False

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,12 @@ class TrainingConfig:
                 f"objective must be one of {OBJECTIVES}, "
                 f"not {self.objective!r}"
             )
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.type in (int, "int") and int(value) != value:
+                raise ValueError(
+                    f"{f.name} must be a whole number, not {value}"
+                )
         for name in ("steps", "batch_size", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(
@@ -634,8 +640,10 @@ def _check_finite(
 ) -> None:
     if not math.isfinite(value):
         raise TrainingError(
-            f"the {what} became {value} at step {step + 1}. The weights "
-            "before this step are kept. A lower learning_rate (now "
+            f"the {what} became {value} at step {step + 1}, and the model "
+            "was not changed by this step. A lower learning_rate (now "
             f"{config.rate(step):.2g}) or clip_norm (now {config.clip_norm}) "
-            "usually helps; check the data for very long sentences too"
+            "usually helps; begin anew with it, since a checkpoint holds "
+            "weights that led here. Check the data for very long sentences "
+            "too"
         )

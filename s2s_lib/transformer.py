@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from s2s_lib.attention import attend
-from s2s_lib.batches import check_source_mask, spread_rows
+from s2s_lib.batches import check_source_mask, check_targets, spread_rows
 from s2s_lib.captions import ImageEncoder
 from s2s_lib.embeddings import ScaledEmbedding, share_table
 from s2s_lib.onednn import Linear, linear
@@ -504,7 +504,7 @@ class TransformerEncoder(nn.Module):
             TypeError, ValueError: see `check_source_mask`; and ValueError
                 if a source has more positions than are learned.
         """
-        check_source_mask(mask)
+        check_source_mask(source, mask)
         positions = _from(0, source)
         states, _, seen = self.stack(
             source, positions, mask[:, None, None], watch=watch
@@ -641,6 +641,7 @@ class TransformerModel(nn.Module):
         Float[Tensor, "batch target_steps source_steps"],
     ]:
         """`decode` up to the vectors that `output` makes the logits of."""
+        check_targets(target_in, memory.mask)
         hidden, _, weights = self._steps(memory, target_in, None)
         return hidden, weights
 
@@ -713,7 +714,7 @@ class DecoderOnlyModel(nn.Module):
             TypeError, ValueError: see `check_source_mask`; and ValueError
                 if a source has more positions than are learned.
         """
-        check_source_mask(source_mask)
+        check_source_mask(source, source_mask)
         steps = source.shape[1]
         mask = causal_mask(steps, steps, source.device)
         _, cache, _ = self.stack(source, _from(0, source), mask)
@@ -735,6 +736,7 @@ class DecoderOnlyModel(nn.Module):
         target_in: Int[Tensor, "batch target_steps"],
     ) -> tuple[Float[Tensor, "batch target_steps hidden"], None]:
         """`decode` up to the vectors that `output` makes the logits of."""
+        check_targets(target_in, memory.mask)
         hidden, _ = self._run(memory, target_in, memory.layers)
         return hidden, None
 

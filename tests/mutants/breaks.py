@@ -167,7 +167,7 @@ BREAKS = (
     Break(
         "alignment error forgets the possible links",
         "metrics",
-        "len(links & (set(p) | certain))",
+        "len(links & (allowed | certain))",
         "len(links & certain)",
         ("metrics",),
     ),
@@ -716,8 +716,8 @@ BREAKS = (
     Break(
         "damaged weights are loaded",
         "storage",
-        'if told["sha256"] != _digest(tensors, told["about"]):',
-        'if told["sha256"] is None:',
+        'if checksum and checksum != _digest(tensors, told["about"]):',
+        'if checksum == "":',
         ("training",),
     ),
 )

@@ -46,7 +46,20 @@ def test_a_mask_of_numbers_is_refused():
     with pytest.raises(TypeError, match=r"boolean.*float32"):
         masked_softmax.__wrapped__(numbers, numbers)
     with pytest.raises(TypeError, match=r"boolean.*float32"):
-        check_source_mask.__wrapped__(numbers)
+        check_source_mask.__wrapped__(numbers, numbers)
+
+
+def test_whole_numbers_are_no_scores():
+    """The weights would be whole numbers, too: all of them 0."""
+    with pytest.raises(TypeError, match=r"floating-point.*int64"):
+        masked_softmax.__wrapped__(torch.tensor([[1, 2, 3]]))
+
+
+def test_a_mask_belongs_to_its_source():
+    source = torch.full((2, 3), 5)
+    for mask in (torch.ones(2, 1).bool(), torch.ones(1, 3).bool()):
+        with pytest.raises(ValueError, match=r"a mask of shape .* \(2, 3\)"):
+            check_source_mask.__wrapped__(source, mask)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

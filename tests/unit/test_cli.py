@@ -1,6 +1,7 @@
 """The command line: what a user types, reads, pipes and interrupts."""
 
 import errno
+import gzip
 import json
 import math
 import os
@@ -429,6 +430,53 @@ def test_a_disk_that_fills_later_loses_nothing(
     whole = tmp_path / "whole"
     assert run(*command, "--out", whole)[0] == 0
     assert same_tensors(load_tensors(out)[0], load_tensors(whole)[0])
+
+
+@pytest.mark.parametrize("command", ["translate", "evaluate", "train"])
+def test_standard_output_may_be_closed(command, taught, tsv, tmp_path):
+    out = tmp_path / "m"
+    options = {
+        "translate": ["--model", taught, "one"],
+        "evaluate": ["--model", taught],
+        "train": ["--corpus", tsv, "--out", out, "--steps", 1, *SMALL],
+    }[command]
+    words = [sys.executable, "-m", "s2s_lib", command, *map(str, options)]
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *words],
+        stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert "Traceback" not in ended.stderr
+    if command == "train":
+        assert ended.returncode == 0 and out.exists()
+    else:
+        assert ended.returncode == 2
+        assert "standard output is closed" in ended.stderr
+
+
+def test_standard_error_may_be_closed(tsv, tmp_path):
+    out = tmp_path / "m"
+    words = [sys.executable, "-m", "s2s_lib", "train", "--corpus", str(tsv),
+             "--out", str(out), "--steps", "2", *SMALL]  # fmt: skip
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *words],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert ended.returncode == 0 and out.exists() and ended.stdout == ""
+
+
+def test_what_cannot_be_validated_is_said_before_the_training(
+    run, tsv, tmp_path
+):
+    valid = tmp_path / "valid.tsv"
+    valid.write_text("one\tun\n" + "two " * 30 + "\tdeux\n")
+    status, _, errors = run(
+        "train", "--corpus", tsv, "--valid", valid, "--out", tmp_path / "m",
+        "--architecture", "transformer", "--hidden-size", 8, "--num-heads", 2,
+        "--positions", "learned", "--max-positions", 20, *QUIET,
+    )  # fmt: skip
+    assert status == 2
+    assert "validation pair 2, 31 ids on the source side" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["valid.tsv"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
@@ -884,6 +932,37 @@ def test_a_corpus_that_has_changed_is_not_scored(run, tsv, tmp_path):
     assert run("evaluate", "--model", out, "--corpus", tsv)[0] == 0
 
 
+def test_another_pair_does_not_hide_the_training(
+    run, tsv, tmp_path, monkeypatch
+):
+    """Tatoeba is split anew where the file has changed, or is turned."""
+    folder = tmp_path / "fra-eng"
+    folder.mkdir()
+    text = tsv.read_text(encoding="utf-8")
+    (folder / "fra.txt").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("S2S_DATA_DIR", str(tmp_path))
+    recipes._load_corpus.cache_clear()
+    out = tmp_path / "t.model"
+    status, _, errors = run(
+        "train", "--corpus", "tatoeba", "--out", out, "--steps", 1, *SMALL,
+        *QUIET,
+    )  # fmt: skip
+    assert status == 0, errors
+    evaluate = ["evaluate", "--model", out]
+    for more in ([], ["--pair", "en-fr"], ["--corpus", "tatoeba"]):
+        assert run(*evaluate, *more)[0] == 0
+    for more in ([], ["--corpus", "tatoeba"]):
+        status, _, errors = run(*evaluate, *more, "--pair", "fr-en")
+        assert status == 2 and "with --pair en-fr, not fr-en" in errors
+    lines = text.splitlines(keepends=True)
+    (folder / "fra.txt").write_text("".join(lines[1:]), encoding="utf-8")
+    recipes._load_corpus.cache_clear()
+    for more in ([], ["--pair", "en-fr"], ["--corpus", "tatoeba"]):
+        status, _, errors = run(*evaluate, *more)
+        assert status == 2 and "are not those that this" in errors, more
+    recipes._load_corpus.cache_clear()
+
+
 def test_files_are_the_same_corpus_from_any_folder(
     run, tsv, tmp_path, monkeypatch
 ):
@@ -1104,6 +1183,10 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
     two.write_text("one\tun\ntwo\tdeux\n")
     latin = tmp_path / "latin.tsv"
     latin.write_bytes("un\té\n".encode("latin-1") * 50)
+    mac = tmp_path / "mac.tsv"
+    mac.write_bytes(b"one\tun\rtwo\tdeux\r" * 50)
+    zipped = tmp_path / "zipped.tsv"
+    zipped.write_bytes(gzip.compress(tsv.read_bytes()))
     file = tmp_path / "file"
     file.write_text("")
     out = tmp_path / "out"
@@ -1117,6 +1200,12 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
         (["train", "--corpus", empty, "--out", out], "empty.tsv: empty"),
         (["train", "--corpus", two, "--out", out], "too small to split"),
         (["train", "--corpus", latin, "--out", out], "not UTF-8"),
+        (["train", "--corpus", mac, "--out", out], "line 1: a carriage"),
+        (["train", "--corpus", zipped, "--out", out], "compressed by gzip"),
+        ([*training, "--valid", tsv], "which is trained on; give --valid"),
+        ([*training, "--valid", mac], "line 1: a carriage return"),
+        ([*training, "--subwords", 10**12], "cannot be had"),
+        ([*training, "--steps", 10**400], "a number is too large"),
         (["train", "--pair", "de-en", "--out", out], "no pair 'de-en'"),
         ([*training, "--cell", "transformer"], "cell must be one of"),
         ([*training, "--hidden-size", 0], "hidden_size must be 1"),
@@ -1163,13 +1252,14 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
         ([*short, "--out", tmp_path / ("m" * 300)], "give a shorter one"),
         ([*short, "--out", file / "m"], "cannot be written"),
         (["translate", "--model", "none", "x"], "there is no file none"),
-        (["translate", "--model", tmp_path, "x"], "there is no file"),
+        (["translate", "--model", tmp_path, "x"], "is a folder"),
         (["translate", "--model", corrupt, "x"], "corrupt.model is damaged"),
         (["evaluate", "--model", corrupt], "corrupt.model is damaged"),
         (["evaluate", "--model", tsv], "tiny.tsv is damaged"),
         ([*translating, "--beam", -1, "x"], "--beam"),
         ([*translating, "--beam", 2, "--n-best", 3, "x"], "--n-best 3 needs"),
-        ([*translating, "--n-best", 0, "x"], "--n-best 0"),
+        ([*translating, "--n-best", 0, "x"], "--n-best must be 1 or more"),
+        ([*translating, "--device", "meta", "x"], "--device meta cannot be"),
         ([*translating, "--max-steps", 0, "x"], "max_steps must be 1"),
         ([*translating, "--beam", 2, "--length-penalty", -1, "x"],
          "length_penalty must be"),
@@ -1182,6 +1272,7 @@ def test_bad_input_is_told_in_one_line(run, model, tsv, tmp_path):
         ([*evaluating, "--corpus", "nope"], "unknown corpus 'nope'"),
         ([*evaluating, "--test", tsv, "--split", "test"], "as a whole"),
         ([*evaluating, "--test", "no.tsv"], "no.tsv"),
+        ([*evaluating, "--test", tsv], "the corpus that this model was"),
         (["reproduce", "nope"], "there is no recipe 'nope'"),
         (["reproduce", "plain", "--seed", -1], "seed must be"),
     ]  # fmt: skip

@@ -475,3 +475,23 @@ def test_a_repeated_clause():
 def test_a_string_is_no_list_of_sentences():
     with pytest.raises(TypeError, match="hypotheses must be a list"):
         bleu("abc", "abd")
+
+
+def test_links_may_come_one_by_one():
+    """An iterator is read once."""
+    predicted, sure = [{(0, 0), (1, 1)}], [{(0, 0)}]
+    possible, classes = [{(1, 1)}], [["a", "b"]]
+    once = [[iter(sorted(row)) for row in side]
+            for side in (predicted, sure, possible)]  # fmt: skip
+    whole = alignment_score(predicted, sure, possible)
+    assert alignment_score(*once) == whole and whole.error_rate == 0
+    once = [[iter(sorted(row)) for row in side]
+            for side in (predicted, sure, possible)]  # fmt: skip
+    by_class = alignment_by_class(*once, classes)
+    assert by_class == alignment_by_class(predicted, sure, possible, classes)
+    assert set(by_class) == {"a", "b"}
+
+
+def test_there_must_be_something_to_draw_from():
+    with pytest.raises(ValueError, match="no sentences"):
+        bootstrap(np.zeros((0, 10)))

@@ -528,7 +528,6 @@ def test_a_file_that_does_not_fit(tmp_path):
         {},
         {"recipe": {}, "source_vocab": [], "target_vocab": []},
         {"recipe": [], "source_vocab": [], "target_vocab": [], "history": []},
-        {"config": {}, "progress": {}, "task": ""},  # a checkpoint
     ],
 )
 def test_a_file_that_is_no_model(about, tmp_path):
@@ -539,6 +538,28 @@ def test_a_file_that_is_no_model(about, tmp_path):
     assert str(path) in str(caught.value)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         models.load(tmp_path / "nowhere")
+
+
+def test_a_checkpoint_is_no_model_and_is_to_be_kept(tmp_path):
+    path = tmp_path / "m.checkpoint"
+    about = {"config": {}, "progress": {}, "task": ""}
+    storage.save_tensors(path, {"a": torch.zeros(1)}, about)
+    with pytest.raises(CheckpointError, match="not ended") as caught:
+        models.load(path)
+    assert str(path) in str(caught.value)
+    assert "delete" not in str(caught.value)
+
+
+def test_a_launcher_does_not_choose_the_precision_of_a_recipe(monkeypatch):
+    """Or reduced weights would be kept under the name of the others."""
+    asked = []
+    monkeypatch.setattr(
+        recipes, "fit", lambda *args, precision, **o: asked.append(precision)
+    )
+    monkeypatch.setattr(recipes, "save", lambda *args: None)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    recipes.train(TINY, seed=77, progress=False, corpus=CORPUS)
+    assert asked == ["float32"]
 
 
 # Reading backwards

@@ -1,5 +1,6 @@
 """Search on tables of probabilities, where the right answer is known."""
 
+import inspect
 import itertools
 import math
 from collections import Counter
@@ -14,6 +15,7 @@ from torch import Tensor
 from s2s_lib.batches import take_rows
 from s2s_lib.recurrent import RecurrentConfig, RecurrentModel
 from s2s_lib.search import (
+    _step_limits,
     beam,
     greedy,
     n_best,
@@ -360,6 +362,13 @@ def test_the_generator_alone_decides_what_is_drawn():
 def test_what_makes_no_sense_is_named(search, named):
     with pytest.raises(ValueError, match=named):
         search(random_tables(2, 6, seed=0))
+
+
+@pytest.mark.parametrize("steps", [2.5, torch.tensor([1.5, 3.0])])
+def test_a_limit_is_a_whole_number(steps):
+    """No output would have that length. (Types are checked here anyway.)"""
+    with pytest.raises(ValueError, match="must be a whole number"):
+        inspect.unwrap(_step_limits)(steps, random_tables(2, 6, seed=0))
 
 
 def test_no_sentence_gives_no_hypothesis():

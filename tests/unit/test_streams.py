@@ -207,6 +207,7 @@ def test_a_training_resumes(shards, tmp_path):
         Stream(shards, encode, 13),
         Stream(shards, lambda p: [EncodedPair([5], [5]) for _ in p], 12),
         Stream(Shards(str(write_shards(tmp_path / "x", (9, 9)))), encode, 12),
+        Stream(shards, encode, 12, about="ids of other words"),
     ):
         with pytest.raises(CheckpointError, match="other sentence pairs"):
             fit(model(), other, CONFIG, checkpoint=path, progress=False)
@@ -501,6 +502,12 @@ def test_train_on_a_stream(tmp_path, capsys, monkeypatch):
     assert f"{shard} belongs to {folder}/*.tsv, the stream that" in errors
     (folder / "more.tsv").write_text(line(3))
     assert cli.main([*evaluate, shard]) == 2
+    # Nor is it a test where it is given as one, or what may be validated on.
+    assert cli.main(["evaluate", "--model", str(out), "--test", shard]) == 2
+    assert "the stream that this model" in capsys.readouterr().err
+    more = ["--out", str(tmp_path / "other"), "--valid", shard]
+    assert cli.main([*command, "--corpus", str(folder), *more]) == 2
+    assert "is trained on; give --valid FILE" in capsys.readouterr().err
     # A copy is not recognised.
     kept = Path(shutil.copy(shard, tmp_path)).rename(tmp_path / "kept.tsv")
     assert cli.main([*evaluate, str(kept)]) == 0
@@ -513,6 +520,48 @@ def test_train_on_a_stream(tmp_path, capsys, monkeypatch):
     models.save(out, trained)
     assert cli.main(["evaluate", "--model", str(out)]) == 2
     assert "was trained on a stream, x.tsv, which" in capsys.readouterr().err
+
+
+def test_the_vocabulary_belongs_to_a_stream(tmp_path, capsys, monkeypatch):
+    """A name that is corrected, in a file as large, moves other ids."""
+    folder = write_shards(tmp_path / "s", (60, 60, 60))
+    out = tmp_path / "m"
+    command = ["train", "--corpus", str(folder), "--out", str(out), "--steps",
+               "4", "--checkpoint-every", "1", "--hidden-size", "4",
+               "--quiet", "--device", "cpu"]  # fmt: skip
+
+    def stops(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "validate", stops)
+        assert cli.main(command) == 130
+    shard = folder / "2.tsv"
+    text = shard.read_text()
+    last = text.splitlines()[-1].split()[0]
+    changed = text.replace(last, "z" * len(last))
+    assert len(changed) == len(text) and changed != text
+    shard.write_text(changed)
+    capsys.readouterr()
+    assert cli.main(command) == 2
+    assert "other sentence pairs" in capsys.readouterr().err
+
+
+def test_a_shard_is_known_in_any_folder(tmp_path, capsys, monkeypatch):
+    """Also in one whose name looks like a pattern, or like two files."""
+    folder = tmp_path / "ü b,c [x]"
+    folder.mkdir()
+    write_shards(folder / "s", (60, 60, 60))
+    monkeypatch.chdir(folder)
+    train = ["train", "--corpus", "s/*.tsv", "--steps", "1", "--hidden-size",
+             "4", "--quiet", "--device", "cpu", "--out", "m"]  # fmt: skip
+    assert cli.main(train) == 0
+    capsys.readouterr()
+    for shard in ("s/0.tsv", str(folder / "s" / "2.tsv")):
+        for option in ("--corpus", "--test"):
+            command = ["evaluate", "--model", "m", option, shard]
+            assert cli.main(command) == 2
+            assert "of the training" in capsys.readouterr().err
 
 
 def test_a_folder_does_not_hide_a_corpus(tmp_path, capsys, monkeypatch):

@@ -1001,9 +1001,29 @@ def test_checkpoint_of_other_pairs(checkpoint):
 
 
 def test_no_file_is_said(tmp_path):
-    for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(FileNotFoundError, match=str(path)):
+    for path, error in (
+        (tmp_path / "none", FileNotFoundError),
+        (tmp_path, IsADirectoryError),
+        ("/dev/null", FileNotFoundError),
+    ):
+        with pytest.raises(error, match=str(path)):
             load_tensors(path)
+
+
+def test_a_file_of_an_older_version_has_no_checksum(tmp_path):
+    path, tensors = tmp_path / "old", {"a": torch.ones(2)}
+    save_file(tensors, path, {"about": '{"is": "old"}'})
+    found, about = load_tensors(path)
+    assert torch.equal(found["a"], tensors["a"]) and about == {"is": "old"}
+
+
+@pytest.mark.parametrize("name", ["steps", "batch_size", "warmup"])
+def test_what_is_counted_is_a_whole_number(name):
+    """(The tests check types themselves, so it is made by hand.)"""
+    config = object.__new__(TrainingConfig)
+    vars(config).update(vars(CONFIG) | {name: 2.5})
+    with pytest.raises(ValueError, match=f"{name} must be a whole number"):
+        inspect.unwrap(TrainingConfig.__post_init__)(config)
 
 
 # Writing

@@ -290,7 +290,7 @@ def test_translations_end_where_learned_positions_end(decoder_only):
 
 def test_what_would_mix_sentences_is_refused():
     memory = make().encode(*pad([[5, 6, 7]] * 4))
-    with pytest.raises(ValueError, match="2 rows ask 4"):
+    with pytest.raises(ValueError, match="2 targets for 4 sources"):
         make().decode(memory, torch.full((2, 4), 5))
 
 
