@@ -403,8 +403,8 @@ RECIPES: dict[str, Recipe] = {
         for pair in ("en-fr", "en-de")
     },
     # And in updates of half the size, as the recurrent models have them: half
-    # the positions, twice the updates, three quarters of the rate. And
-    # more of them.
+    # the positions, twice the updates, three quarters of the rate; and some
+    # with more of them.
     **{
         f"benchmark-{name}-{pair}": _change(
             TINY,

@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stderr is None:  # closed: nobody listens
         sys.stderr = nowhere.open("w")
     if sys.stdout is None:
-        if args.run in (_translate, _evaluate):
+        answers = args.run in (_translate, _evaluate)
+        if answers or (args.run is _reproduce and args.recipe is None):
             _complain("error: standard output is closed; nobody would read it")
             return 2
         sys.stdout = nowhere.open("w")
@@ -483,22 +484,23 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_lengths(trained: models.Trained, pairs: list[SentencePair]):
+def _check_lengths(trained: models.Trained, pairs: list[SentencePair]) -> None:
     """Find out before a training what could not be validated in it.
 
     Raises:
-        ValueError: if the longest sentences do not fit into the model.
+        ValueError: if one of the longest pairs does not fit into the model.
     """
-    encoded = trained.encode(pairs)
-    for side in ("source", "target"):
-        sizes = [len(getattr(pair, side)) for pair in encoded]
-        place = max(range(len(sizes)), key=sizes.__getitem__)
+    sizes = [[*map(len, pair)] for pair in trained.encode(pairs)]
+    for size in (lambda n: n[0], lambda n: n[1], sum):
+        place = max(range(len(sizes)), key=lambda i: size(sizes[i]))
+        source, target = sizes[place]
         try:
             evaluation.forced_predictions(trained, [pairs[place]])
         except ValueError as error:
+            begin = " ".join(pairs[place].source[:5])
             raise ValueError(
-                f"validation pair {place + 1}, {sizes[place]} ids on the "
-                f"{side} side: {error}"
+                f"a validation pair of {source} source and {target} target "
+                f"ids, {begin!r} ..., does not fit into the model: {error}"
             ) from error
 
 

@@ -36,6 +36,7 @@ from s2s_lib.grammar import BUCKETS, SentencePair, generate
 from s2s_lib.vocab import tokenize
 
 BOM = codecs.BOM_UTF8.decode()  # a mark of byte order, which is no text
+_GZIP = b"\x1f\x8b"  # what its files begin with
 # Ranges of source tokens, both ends included: (1, 10), (11, 20), ...
 LENGTH_BUCKETS = BUCKETS
 
@@ -156,7 +157,7 @@ def generated(
 TOYS = ("reversal", "sorting")
 # What `load` knows by name; all else are files.
 NAMES = ("generated", "captions", "multi30k", "tatoeba", *TOYS)
-# The pair that each of them is without one; of captions it says the language.
+# The pair that is meant where none is given.
 PAIRS = {
     "generated": "en-fr",
     "captions": "image-en",
@@ -390,8 +391,8 @@ def load(name: str, pair: str | None = None, **options) -> ParallelCorpus:
         where = "the generated corpus" if name == "generated" else name
         _check_pair(pair or PAIRS[name], (PAIRS[name],), where)
         return toy(name, **options) if name in TOYS else generated(**options)
-    if pair or name in PAIRS:
-        options["pair"] = pair or PAIRS[name]
+    if pair is not None or name in PAIRS:
+        options["pair"] = PAIRS[name] if pair is None else pair
     functions = {"captions": captioned, "multi30k": multi30k}
     functions["tatoeba"] = tatoeba
     if name in functions:
@@ -477,9 +478,9 @@ def _fetch(folder: str, name: str, url: str, known_hash: str | None) -> Path:
     except ValueError as error:
         if isinstance(error, OSError):  # of requests: no address at all
             raise CorpusError(
-                f"{place}: not an address to download from ({error}); give "
-                "one that begins with https://, or put a copy in "
-                f"$S2S_DATA_DIR/{folder}/{name}"
+                f"{place}: not an address to download from ({error}); set "
+                "S2S_MULTI30K_URL or S2S_TATOEBA_URL to one that begins with "
+                f"https://, or put a copy in $S2S_DATA_DIR/{folder}/{name}"
             ) from error
         raise CorpusError(
             f"{place}: not the file expected, nothing was kept ({error}); "
@@ -547,15 +548,15 @@ def decode_line(
     the error has besides.
 
     Raises:
-        CorpusError: if it is not UTF-8.
+        CorpusError: if it is not UTF-8, or what gzip writes.
     """
     try:
         return line.decode("utf-8").removeprefix(BOM if number == 1 else "")
     except UnicodeDecodeError as error:
-        if number == 1 and line.startswith(b"\x1f\x8b"):
+        if number == 1 and line.startswith(_GZIP):
             raise CorpusError(
-                f"{file} is compressed by gzip; give it a name that ends in "
-                ".gz"
+                f"{file} is compressed by gzip; unpack it, for example with "
+                "gzip -dc, or give a file a name that ends in .gz"
             ) from error
         utf16 = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         raise CorpusError(
@@ -567,8 +568,25 @@ def decode_line(
         ) from error
 
 
+def check_line_ends(content: bytes, path: Path) -> None:
+    """Refuse a text whose lines end as on an old Mac: it looks like one line.
+
+    Raises:
+        CorpusError: if it has carriage returns, but for one at the end, and
+            no line feed.
+    """
+    if content.startswith(_GZIP):  # which is said when it is decoded
+        return
+    if b"\r" in content.rstrip() and b"\n" not in content:
+        raise CorpusError(
+            f"{path}: its lines end with carriage returns alone, as on an old "
+            "Mac; convert it, for example with tr '\\r' '\\n'"
+        )
+
+
 def _decode(content: bytes, path: Path) -> list[str]:
     """Lines of UTF-8 text; a carriage return is cleaned off later."""
+    check_line_ends(content, path)
     # Not splitlines(): it would also split at U+2028 and the like, which
     # do stand inside sentences.
     lines = [
@@ -634,14 +652,6 @@ def _clean(text: str, lowercase: bool) -> str:
 def _pairs(rows: Iterable[Row], lowercase: bool) -> list[SentencePair]:
     pairs = []
     for *texts, source_place, target_place in rows:
-        places = source_place, target_place
-        for text, place in zip(texts, places, strict=True):
-            if "\r" in text.rstrip():
-                raise CorpusError(
-                    f"{place}: a carriage return inside the line; are the "
-                    "line ends those of an old Mac? Convert the file, for "
-                    "example with tr '\\r' '\\n'"
-                )
         source_text, target_text = (_clean(t, lowercase) for t in texts)
         source, target = (
             tuple(tokenize(t, lowercase)) for t in (source_text, target_text)

@@ -3,7 +3,8 @@
 A score on sentences of the training says nothing. So a model is scored on the
 test part of its corpus only where that is the corpus that it was trained on,
 wherever the files lie today, and not on a file of a stream that still lies
-where the model read it. (A copy of such a file is not recognised.)
+where the model read it. (A copy of such a file is not recognised, nor a
+file that the book itself downloads.)
 """
 
 import os
@@ -21,12 +22,17 @@ from s2s_lib.models import Trained
 STREAMED = "stream:"
 
 
+def _real(path: Path | str) -> Path:
+    """The file that a link leads to; one that leads nowhere, as it is."""
+    return Path(os.path.realpath(path))
+
+
 def _corpus_key(recipe: Recipe) -> list[Any]:
     """What two recipes on the same corpus share, whatever their pairs."""
     if recipe.corpus in corpora.NAMES:
         return [recipe.corpus]
     sides = corpora.paths_of(recipe.corpus)
-    return [Path(side).resolve() for side in sides]
+    return [_real(side) for side in sides]
 
 
 def _pair_of(recipe: Recipe) -> str | None:
@@ -75,8 +81,8 @@ def refuse_files_of(corpus: str, name: str, what: str) -> None:
     own: set[Path] = set()
     for side in corpora.paths_of(corpus):
         with suppress(corpora.CorpusError):  # they are no longer there
-            own |= {path.resolve() for path in streams.matches(side)}
-    if own & {Path(side).resolve() for side in corpora.paths_of(name)}:
+            own |= {_real(path) for path in streams.matches(side)}
+    if own & {_real(side) for side in corpora.paths_of(name)}:
         raise ValueError(f"{name} belongs to {corpus}, {what}")
 
 
@@ -86,13 +92,15 @@ def refuse_training(name: str, trained: Trained) -> None:
     Raises:
         ValueError: if one of them, or SOURCE,TARGET, is such a file.
     """
-    what = "stream" if _was_streamed(trained) else "corpus"
+    streamed = _was_streamed(trained)
+    what = "stream" if streamed else "corpus"
+    own = "" if streamed else ", or leave --test out, to score its test part"
     refuse_files_of(
         trained.recipe.corpus,
         name,
         f"the {what} that this model was trained on, and so holds sentences "
         "of the training; give --test FILE with sentences that the model has "
-        "not seen",
+        f"not seen{own}",
     )
 
 
@@ -138,16 +146,15 @@ def pairs_to_score(
         )
     elif languages:
         recipe = replace(recipe, pair=languages)
+    own = _is_own(recipe, trained.recipe)
+    pair, learned = map(_pair_of, (recipe, trained.recipe))
+    if own and recipe.corpus in corpora.NAMES and pair != learned:
+        raise ValueError(
+            f"this model was trained on {recipe.corpus} with --pair "
+            f"{learned}, not {pair}: leave --pair out"
+        )
     found = recipes.corpus_of(recipe)
     known = trained.corpus_fingerprint
-    own = _is_own(recipe, trained.recipe)
-    pairs = [_pair_of(one) for one in (recipe, trained.recipe)]
-    if own and found.name in corpora.NAMES and pairs[0] != pairs[1]:
-        raise ValueError(
-            f"this model was trained on {found.name} with --pair {pairs[1]}, "
-            f"not {pairs[0]}: in another pair the sentences of its training "
-            "may stand in the test part. Leave --pair out"
-        )
     if own and known and known != found.fingerprint():
         raise ValueError(
             f"the sentences of {found.name} are not those that this model "

@@ -222,8 +222,9 @@ def load(path: Path | str, into: Trained | None = None) -> Trained:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if it is damaged, holds no model, or does not fit
-            `into`.
+        OSError: if it is a folder, or may not be read.
+        CheckpointError: if it is damaged, holds no model or the checkpoint of
+            a training, or does not fit `into`.
     """
     weights, about = load_tensors(path)
     if "progress" in about:

@@ -158,7 +158,7 @@ def train(
         lambda _: validate(trained, corpus.valid),
         checkpoint,
         progress=progress,
-        precision="float32",  # whatever a launcher says: the name has none
+        precision="float32",  # no launcher may choose: no name says it
     )
     save(path, trained)
     # Another process may have finished the same training meanwhile.

@@ -20,6 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+_CHECKSUM = "sha256"  # its name in the description
+
 
 class CheckpointError(ValueError):
     """A file of weights that cannot be used; the message says why."""
@@ -40,7 +42,7 @@ def save_tensors(
     Raises:
         OSError: if it cannot be written; `path` is as it was.
     """
-    path = Path(path).resolve()  # a link stays one
+    path = Path(os.path.realpath(path))  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     ours = glob.escape(f".{path.name}.{_host()}.")
     for left in path.parent.glob(f"{ours}*.*.tmp"):
@@ -57,9 +59,8 @@ def save_tensors(
         temporary.touch()
         mode = temporary.stat().st_mode
         try:
-            text = json.dumps(about)
-            told = {"about": text, "sha256": _digest(tensors, text)}
-            save_file(tensors, temporary, told)
+            told = about | {_CHECKSUM: _digest(tensors, about)}
+            save_file(tensors, temporary, {"about": json.dumps(told)})
         except SafetensorError as error:
             raise OSError(
                 f"{path} could not be written ({error}); is the disk full? "
@@ -74,9 +75,9 @@ def save_tensors(
             temporary.unlink()
 
 
-def _digest(tensors: dict[str, Tensor], about: str) -> str:
+def _digest(tensors: dict[str, Tensor], about: dict[str, Any]) -> str:
     """The checksum of a description and of each bit of the tensors."""
-    found = hashlib.sha256(about.encode())
+    found = hashlib.sha256(json.dumps(about).encode())
     for name, tensor in sorted(tensors.items()):
         kind = f"{name} {tensor.dtype} {tuple(tensor.shape)}"
         found.update(kind.encode())
@@ -128,14 +129,13 @@ def load_tensors(
         pass
     try:
         with safe_open(path, framework="pt") as file:
-            told = file.metadata() or {}
-            about = dict(json.loads(told["about"]))
+            about = dict(json.loads((file.metadata() or {})["about"]))
             names = file.keys()
             # What get_tensor returns lies in the file, mapped into memory.
             tensors = {name: file.get_tensor(name).clone() for name in names}
         # What an older version of the library has written holds none.
-        checksum = told.get("sha256")
-        if checksum and checksum != _digest(tensors, told["about"]):
+        checksum = about.pop(_CHECKSUM, None)
+        if checksum and checksum != _digest(tensors, about):
             raise ValueError("its checksum is not that of its content")
         return tensors, about
     except (SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -183,8 +183,8 @@ class Stream:
         ]
         start = [pair for _, pair in islice(self.shards.pairs([0]), 100)]
         ids = self.encode(start)
-        held_out, buffer = self.shards.held_out, self.buffer
-        return json.dumps([files, held_out, buffer, ids, self.about])
+        about = [files, self.shards.held_out, self.buffer, ids]
+        return json.dumps(about + [self.about] * bool(self.about))
 
     def updates(
         self, config: Any, place: Sequence[int] | None = None
@@ -264,6 +264,8 @@ def matches(side: str) -> list[Path]:
             for path in Path(side).iterdir()
             if path.name.endswith(TSV) and not path.name.startswith(".")
         ]
+    elif Path(side).is_file():  # whatever its name looks like
+        found = [Path(side)]
     else:
         found = [Path(name) for name in glob(side, recursive=True)]
     files = sorted(path for path in found if path.is_file())
@@ -296,6 +298,8 @@ def _stood_for(pattern: str, path: Path) -> list[str]:
     """What each wildcard of a pattern, or a folder, stands for in a path."""
     if Path(pattern).is_dir():
         return [path.name]
+    if Path(pattern).is_file():
+        return []
     rules = {"**/": "((?:.*/)?)", "**": "(.*)", "*": "([^/]*)"}
     parts = _WILD.split(str(Path(pattern)))  # without "./", as the path is
     for i, part in enumerate(parts):  # every other one is a wildcard
@@ -332,6 +336,8 @@ def _lines(path: Path, skip: int) -> Iterator[tuple[str, int]]:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             for number, line in enumerate(file, 1):
+                if number == 1:
+                    corpora.check_line_ends(line, path)
                 if number <= skip:
                     continue
                 text = corpora.decode_line(line, path, number)

@@ -93,10 +93,10 @@ class SubwordVocabulary:
             ValueError: if `size` has no room for the characters, or is no
                 size at all.
         """
-        if not 0 <= size < 2**31:
+        if not 0 <= size <= 10_000_000:
             raise ValueError(
                 f"a subword vocabulary of {size} ids cannot be had; give some "
-                "thousands"
+                "thousands, or 0 for words"
             )
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
         trainer = trainers.BpeTrainer(

@@ -116,7 +116,7 @@ class TrainingConfig:
             )
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.type in (int, "int") and int(value) != value:
+            if f.type is int and not isinstance(value, int):
                 raise ValueError(
                     f"{f.name} must be a whole number, not {value}"
                 )

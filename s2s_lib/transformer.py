@@ -676,7 +676,12 @@ class TransformerModel(nn.Module):
         memory: TransformerMemory,
         target_in: Int[Tensor, "batch target_steps"],
     ) -> list[Seen]:
-        """The decoder's weights of every layer and head, teacher forced."""
+        """The decoder's weights of every layer and head, teacher forced.
+
+        Raises:
+            ValueError: as `decode` does.
+        """
+        check_targets(target_in, memory.mask)
         return self._run(memory, target_in, None, range(len(memory.layers)))[2]
 
 
@@ -767,6 +772,7 @@ class DecoderOnlyModel(nn.Module):
         # Padding behind a source takes up no position.
         lengths = source_mask.sum(1, keepdim=True)  # lengths: (batch, 1)
         positions = lengths + _from(before, tokens)
+        positions = positions.masked_fill(tokens == PAD, 0)  # nor behind one
         causal = causal_mask(steps, before + steps, tokens.device)
         mask = torch.cat(
             [

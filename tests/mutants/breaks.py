@@ -716,7 +716,7 @@ BREAKS = (
     Break(
         "damaged weights are loaded",
         "storage",
-        'if checksum and checksum != _digest(tensors, told["about"]):',
+        "if checksum and checksum != _digest(tensors, about):",
         'if checksum == "":',
         ("training",),
     ),

@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
     ("model", "name"),
     [
         ("no attention", "multi30k-plain"),
-        ("additive attention, half", "multi30k-additive"),
+        ("additive attention, 500", "multi30k-additive"),
         ("additive attention, 1,000", "multi30k-additive-long"),
     ],
 )

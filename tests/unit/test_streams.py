@@ -564,6 +564,29 @@ def test_a_shard_is_known_in_any_folder(tmp_path, capsys, monkeypatch):
             assert "of the training" in capsys.readouterr().err
 
 
+def test_a_file_is_known_whatever_it_is_called(tmp_path, capsys, monkeypatch):
+    """One that looks like a pattern, or behind a link; of a whole corpus."""
+    folder = tmp_path / "ü b,c [x]"
+    folder.mkdir()
+    own = folder / "own [a-z].tsv"
+    own.write_text("".join(line(n) for n in range(40)))
+    (tmp_path / "link.tsv").symlink_to(own)
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "--corpus", str(own), "--steps", "1", "--hidden-size",
+             "4", "--quiet", "--device", "cpu", "--out", "m"]  # fmt: skip
+    assert cli.main(train) == 0
+    capsys.readouterr()
+    for name in (str(own), "link.tsv"):
+        assert cli.main(["evaluate", "--model", "m", "--test", name]) == 2
+        assert "leave --test out, to score" in capsys.readouterr().err
+        assert cli.main([*train, "--valid", name]) == 2
+        assert "is trained on; give --valid" in capsys.readouterr().err
+    (tmp_path / "loop.tsv").symlink_to("loop.tsv")
+    assert cli.main(["evaluate", "--model", "m", "--test", "loop.tsv"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert cli.main([*train[:-1], "loop.tsv"]) == 0  # it led nowhere
+
+
 def test_a_folder_does_not_hide_a_corpus(tmp_path, capsys, monkeypatch):
     """Neither to train on, nor where a model was trained on the corpus."""
     write_shards(tmp_path / "sorting")

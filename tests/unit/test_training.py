@@ -865,6 +865,14 @@ def _flip_a_bit(path, place):
     path.write_bytes(content)
 
 
+def _change_a_digit(path):
+    """Of the description: it can still be read, and says something else."""
+    content = path.read_bytes()
+    changed = content.replace(b'\\"step\\": 4', b'\\"step\\": 5', 1)
+    assert changed != content and len(changed) == len(content)
+    path.write_bytes(changed)
+
+
 BREAKS = {
     "empty": lambda p: p.write_bytes(b""),
     "noise": lambda p: p.write_bytes(os.urandom(5000)),
@@ -876,6 +884,7 @@ BREAKS = {
     "first bit flipped": lambda p: _flip_a_bit(p, 0),
     "middle bit flipped": lambda p: _flip_a_bit(p, 0.5),
     "last bit flipped": lambda p: _flip_a_bit(p, 1),
+    "a digit changed": _change_a_digit,
     "pickle": _pickle,
     "torch.save": _torch_save,
     "foreign": _foreign,
@@ -1021,9 +1030,10 @@ def test_a_file_of_an_older_version_has_no_checksum(tmp_path):
 def test_what_is_counted_is_a_whole_number(name):
     """(The tests check types themselves, so it is made by hand.)"""
     config = object.__new__(TrainingConfig)
-    vars(config).update(vars(CONFIG) | {name: 2.5})
-    with pytest.raises(ValueError, match=f"{name} must be a whole number"):
-        inspect.unwrap(TrainingConfig.__post_init__)(config)
+    for value in (2.5, 3.0, math.inf, None):
+        vars(config).update(vars(CONFIG) | {name: value})
+        with pytest.raises(ValueError, match=f"{name} must be a whole numb"):
+            inspect.unwrap(TrainingConfig.__post_init__)(config)
 
 
 # Writing

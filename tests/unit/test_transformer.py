@@ -290,8 +290,13 @@ def test_translations_end_where_learned_positions_end(decoder_only):
 
 def test_what_would_mix_sentences_is_refused():
     memory = make().encode(*pad([[5, 6, 7]] * 4))
-    with pytest.raises(ValueError, match="2 targets for 4 sources"):
-        make().decode(memory, torch.full((2, 4), 5))
+    for read in (make().decode, make().maps):
+        with pytest.raises(ValueError, match="2 targets for 4 sources"):
+            read(memory, torch.full((2, 4), 5))
+    attention = make().decoder.layers[0].cross_attention
+    states = torch.zeros(2, 1, SMALL.hidden_size)
+    with pytest.raises(ValueError, match="2 rows ask 4"):
+        attention(states, memory.layers[0], None, None, False)
 
 
 @pytest.mark.parametrize("encoder", ["text", "image"])
