@@ -20,7 +20,7 @@ from s2s_lib.transformer import TransformerModel
 NAME = "benchmark-en-fr"
 PAIRS = 29_000  # as many as Multi30k has
 PIECES = 1.1  # pieces of the recipe's vocabulary in a word, about
-UPDATES = 40
+UPDATES = 300
 MARK = 2048  # MB
 
 
