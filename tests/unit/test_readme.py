@@ -74,6 +74,19 @@ def test_each_row_of_the_benchmark_is_in_the_table_and_no_other():
     assert {row for row in found if row.startswith("|")} == expected
 
 
+@pytest.mark.parametrize("pair", ["en-fr", "en-de"])
+def test_the_intervals_are_those_of_the_results(pair):
+    path = ROOT / "results/multi30k-errors.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["pairs"][pair]
+    name = f"benchmark-small-batch-longest-{pair}-seed0"
+    score = found["models"][name]["scores"]["tokenised by Moses"]
+    low, high = found["models"][name]["interval"]
+    text = " ".join(README.split())
+    text = text.replace("95 per cent interval over sentences: ", "")
+    language = {"en-fr": "French", "en-de": "German"}[pair]
+    assert f"{score:.1f} to {language} ({low:.1f} to {high:.1f})" in text
+
+
 def test_the_speeds_are_those_of_the_benchmark():
     path = ROOT / "benchmarks/results/translation.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
